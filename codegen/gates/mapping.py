@@ -1,0 +1,73 @@
+"""The mapping: on the full published key set, every element has exactly one source and one fate."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from portspec.codegen.gates import GateContext
+from portspec.codegen.mapping import KeyMap, RenameRow, StackRow, certify, dead_rules, look_alikes
+from portspec.gates.result import Gate, Outcome
+
+
+def declare(context: GateContext) -> Iterator[Gate]:
+    """Yield the gate; it reads what the surfaces gate wrote."""
+    unused = {n: list(c.spec.unused) for n, c in context.port.components.items()}
+    yield Gate(
+        "mapping",
+        "every key goes to exactly one parameter",
+        __name__,
+        {"surfaces": str(context.local / "surfaces.json"), "unused": unused},
+        after=("surfaces",),
+        inputs=context.inputs(__name__, declared=json.dumps(unused)),
+        basis="published size, no weights",
+        timeout=120,
+    )
+
+
+def key_map(surface: Mapping[str, Any]) -> KeyMap:
+    """Return the rules of a dumped surface."""
+    renames = [RenameRow(p, r, tuple(part) if part else None) for p, r, part in surface["renames"]]
+    stacks = [] if renames else stack_rows(surface["stacks"])
+    return KeyMap(renames, stacks, surface["aliases"])
+
+
+def stack_rows(rows: Sequence[Sequence[Any]]) -> list[StackRow]:
+    """Number the parts of each fused parameter in the order in which its rows stand."""
+    counts = Counter(row[0] for row in rows)
+    seen: Counter[str] = Counter()
+    numbered = []
+    for fused, single, _ in rows:
+        numbered.append(StackRow(fused, single, seen[fused], counts[fused]))
+        seen[fused] += 1
+    return numbered
+
+
+def shapes(surface: Mapping[str, Any], side: str) -> dict[str, tuple[int, ...]]:
+    """Return one side's names with their shapes."""
+    return {name: tuple(shape) for name, shape in surface[side].items()}
+
+
+def run(args: Mapping[str, Any]) -> Outcome:
+    """Certify every component of every variant."""
+    surfaces = json.loads(Path(args["surfaces"]).read_text(encoding="utf-8"))
+    problems: list[str] = []
+    metrics: dict[str, Any] = {}
+    for key, surface in surfaces.items():
+        component = key.rpartition(".")[2]
+        keys = key_map(surface)
+        official, native = shapes(surface, "official"), shapes(surface, "native")
+        found = list(certify(official, native, keys, args["unused"].get(component, [])))
+        problems += [f"{p.code} {key}: {p.message}" for p in found]
+        metrics[f"{key}.keys"] = len(official)
+        metrics[f"{key}.dead_rules"] = len(dead_rules(official, native, keys))
+        metrics[f"{key}.look_alikes"] = look_alikes(native)
+    print("\n".join(problems) or "every mapping is a bijection")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return Outcome("fail", problems[0] + more, metrics)
+    keys = sum(v for k, v in metrics.items() if k.endswith(".keys"))
+    return Outcome("pass", f"{keys} keys of {len(surfaces)} surfaces, each with one fate", metrics)

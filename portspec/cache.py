@@ -1,0 +1,150 @@
+"""Remember what was read or computed before, keyed by content; no result depends on it.
+
+Everything here may be deleted at any time. Keys hold the digest of portspec's own sources, so a changed
+compiler never meets an old answer. Values are JSON, never pickles: a cache is input like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_TABLES = """
+create table if not exists memo (kind text, key text, value text, primary key (kind, key)) without rowid;
+create table if not exists file (
+    path text primary key, size integer, mtime_ns integer, sha text) without rowid;
+"""
+
+
+def cache_root() -> Path:
+    """Return the folder for caches: `PORTSPEC_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("PORTSPEC_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    if os.environ.get("PORTSPEC_CACHE"):
+        return Path(chosen or "").expanduser()
+    return (Path(chosen) if chosen else Path.home() / ".cache") / "portspec"
+
+
+def sha256(*parts: str | bytes) -> str:
+    """Hash parts, kept apart by their lengths, to 64 hex digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def content_sha(text: str) -> str:
+    """Hash a text as the file that holds it would be hashed."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def compiler_digest() -> str:
+    """Identify portspec's own sources by name, size and time of change."""
+    roots = [Path(__file__).parent, *(Path(p) for p in _plugin_folders())]
+    rows = sorted(
+        f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
+        for root in roots
+        for path, stat in _source_stats(root)
+    )
+    return sha256(*rows)
+
+
+def _plugin_folders() -> Iterable[str]:
+    from importlib.util import find_spec
+
+    spec = find_spec("portspec.codegen")
+    return list(spec.submodule_search_locations or ()) if spec else []
+
+
+def _source_stats(root: Path) -> Iterable[tuple[Path, os.stat_result]]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [f for f in folders if f != "__pycache__"]
+        for name in files:
+            if name.endswith((".py", ".jinja", ".md")):
+                path = Path(folder, name)
+                yield path, path.stat()
+
+
+class Cache:
+    """A small table of answers in one SQLite file, or in memory when the folder cannot be written."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._db = self._open(root or cache_root())
+        self._files: dict[str, tuple[int, int, str]] | None = None
+        self._dirty = False
+
+    @staticmethod
+    def _open(root: Path) -> sqlite3.Connection:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(root / "index.sqlite", timeout=10, check_same_thread=False)
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = off")
+            db.executescript(_TABLES)
+        except (OSError, sqlite3.Error):
+            db = sqlite3.connect(":memory:", check_same_thread=False)
+            db.executescript(_TABLES)
+        return db
+
+    def get(self, kind: str, key: str) -> Any:
+        """Return the JSON value stored under `kind` and `key`, or None."""
+        with suppress(sqlite3.Error, ValueError):
+            row = self._db.execute(
+                "select value from memo where kind = ? and key = ?", (kind, self._full(key))
+            ).fetchone()
+            if row:
+                return json.loads(row[0])
+        return None
+
+    def put(self, kind: str, key: str, value: Any) -> None:
+        """Store a JSON value."""
+        with suppress(sqlite3.Error):
+            text = json.dumps(value, separators=(",", ":"))
+            self._db.execute("replace into memo values (?, ?, ?)", (kind, self._full(key), text))
+            self._dirty = True
+
+    @staticmethod
+    def _full(key: str) -> str:
+        return sha256(key, compiler_digest())
+
+    def memo(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
+        """Return the value stored under `kind` and `key`, computing and storing it when there is none."""
+        value = self.get(kind, key)
+        if value is None:
+            value = compute()
+            self.put(kind, key, value)
+        return value
+
+    def file_sha(self, path: str, stat: os.stat_result) -> str:
+        """Return the content hash of a file, reading it only when its size or time has changed."""
+        if self._files is None:
+            self._files = {}
+            with suppress(sqlite3.Error):
+                rows = self._db.execute("select path, size, mtime_ns, sha from file")
+                self._files = {p: (size, mtime, sha) for p, size, mtime, sha in rows}
+        known = self._files.get(path)
+        if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
+            return known[2]
+        sha = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self._files[path] = (stat.st_size, stat.st_mtime_ns, sha)
+        with suppress(sqlite3.Error):
+            row = (path, stat.st_size, stat.st_mtime_ns, sha)
+            self._db.execute("replace into file values (?, ?, ?, ?)", row)
+            self._dirty = True
+        return sha
+
+    def save(self) -> None:
+        """Keep what was learnt; losing it costs time, never a result."""
+        if self._dirty:
+            with suppress(sqlite3.Error):
+                self._db.commit()
+            self._dirty = False

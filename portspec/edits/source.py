@@ -1,0 +1,217 @@
+"""Finding things in Python text with LibCST, as offsets into the text itself.
+
+LibCST keeps every character, so its nodes tell exactly which characters belong to an entry and which to
+its neighbour. Positions are computed for one top-level statement at a time: computing them for a whole
+registry costs ten times as much, and an edit needs only one statement.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from portspec.edits import Splice
+from portspec.edits.lazy import cst
+from portspec.errors import Diagnostic, EmitError, Place
+from portspec.pyfacts import source_lines
+
+if TYPE_CHECKING:
+    from libcst.metadata import CodeRange
+
+
+_REST_OF_LINE = re.compile(r"[ \t]*,[ \t]*(?:#[^\n]*)?(?:\r?\n|$)")
+
+
+class Source:
+    """A Python file's text and its concrete syntax tree."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.module = cst.parse_module(text)
+
+    @cached_property
+    def line_starts(self) -> list[int]:
+        """Offset of each line's first character; one more entry for the end of the text."""
+        starts = [0]
+        for line in source_lines(self.text):
+            starts.append(starts[-1] + len(line))
+        return starts
+
+    def line_offset(self, line: int) -> int:
+        """Return where a line (counted from 1) starts; the line after the last starts at the end."""
+        return self.line_starts[min(line - 1, len(self.line_starts) - 1)]
+
+    def line_text(self, line: int) -> str:
+        """Return a line with its line break."""
+        return self.text[self.line_offset(line) : self.line_offset(line + 1)]
+
+    def whole_lines(self, start: int, end: int) -> Splice | None:
+        """Return the splice that takes out the lines of an entry at `start:end`, if it has them to itself.
+
+        The comma behind the entry, and a comment behind that, are the entry's own.
+        """
+        first = self.text.rfind("\n", 0, start) + 1
+        found = _REST_OF_LINE.match(self.text, end)
+        if found is None or self.text[first:start].strip():
+            return None
+        return Splice(first, found.end(), "")
+
+    @cached_property
+    def first_lines(self) -> list[int]:
+        """Line on which each top-level statement's own text starts, leading comments included."""
+        line = 1 + sum(self.module.code_for_node(e).count("\n") for e in self.module.header)
+        lines = []
+        for statement in self.module.body:
+            lines.append(line)
+            line += self.module.code_for_node(statement).count("\n")
+        return lines
+
+    @cached_property
+    def islands(self) -> list[tuple[cst.CSTNode, Island]]:
+        """Each top-level statement with the means to find positions inside it."""
+        rows = zip(self.module.body, self.first_lines, strict=True)
+        return [(statement, Island(self, statement, line)) for statement, line in rows]
+
+    def function(self, name: str) -> tuple[cst.FunctionDef, Island] | None:
+        """Find a module-level function."""
+        for statement, island in self.islands:
+            if isinstance(statement, cst.FunctionDef) and statement.name.value == name:
+                return statement, island
+        return None
+
+    def class_(self, name: str) -> tuple[cst.ClassDef, Island] | None:
+        """Find a module-level class."""
+        for statement, island in self.islands:
+            if isinstance(statement, cst.ClassDef) and statement.name.value == name:
+                return statement, island
+        return None
+
+    def assigned(self, name: str, function: str = "") -> tuple[cst.BaseExpression, Island] | None:
+        """Find the value assigned to `name` at module level, or directly inside a function."""
+        if function:
+            found = self.function(function)
+            if found is None:
+                return None
+            scopes: list[tuple[Sequence[cst.CSTNode], Island]] = [(found[0].body.body, found[1])]
+        else:
+            scopes = [([statement], island) for statement, island in self.islands]
+        for statements, island in scopes:
+            for statement in statements:
+                value = _assigned_value(statement, name)
+                if value is not None:
+                    return value, island
+        return None
+
+
+class Island:
+    """One top-level statement, with positions of everything in it, computed when first asked for."""
+
+    def __init__(self, source: Source, statement: cst.CSTNode, first_line: int) -> None:
+        self._source = source
+        self._statement = statement
+        self._first_line = first_line
+
+    @cached_property
+    def _positions(self) -> Mapping[cst.CSTNode, CodeRange]:
+        from libcst.metadata import MetadataWrapper, PositionProvider
+
+        module = self._source.module.with_changes(body=[self._statement], header=[], footer=[])
+        wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
+        return wrapper.resolve(PositionProvider)
+
+    def lines(self, node: cst.CSTNode) -> tuple[int, int]:
+        """Return the first and last line of a node, without comments before it."""
+        found = self._positions[node]
+        shift = self._first_line - 1
+        return found.start.line + shift, found.end.line + shift
+
+    def span(self, node: cst.CSTNode) -> tuple[int, int]:
+        """Return the offsets of a node's first character and of the one after its last."""
+        found = self._positions[node]
+        shift = self._first_line - 1
+        start = self._source.line_offset(found.start.line + shift) + found.start.column
+        return start, self._source.line_offset(found.end.line + shift) + found.end.column
+
+    def owned_lines(self, statement: cst.SimpleStatementLine) -> tuple[int, int]:
+        """Return the lines of a statement with the comments and blank lines that lead to it."""
+        first, last = self.lines(statement)
+        return first - len(statement.leading_lines), last
+
+
+@lru_cache(maxsize=16)
+def parse(text: str) -> Source:
+    """Parse a text once, however many edits look at it.
+
+    Raises:
+        EmitError: E302 it is not Python.
+    """
+    try:
+        return Source(text)
+    except cst.ParserSyntaxError as error:
+        place = Place("<text>", error.raw_line, error.raw_column)
+        raise EmitError(
+            [Diagnostic("E302", f"this is not Python: {error.message}", place)]
+        ) from error
+
+
+def _assigned_value(statement: cst.CSTNode, name: str) -> cst.BaseExpression | None:
+    if not isinstance(statement, cst.SimpleStatementLine):
+        return None
+    for small in statement.body:
+        match small:
+            case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=found))], value=value):
+                if found == name:
+                    return value
+            case cst.AnnAssign(target=cst.Name(value=found), value=value):
+                if found == name:
+                    return value
+    return None
+
+
+def code(node: cst.CSTNode) -> str:
+    """Return a node's text."""
+    return cst.Module(body=[]).code_for_node(node)
+
+
+@lru_cache(maxsize=512)
+def normal(expression: str) -> str:
+    """Return an expression without regard to its layout, so that formatting is not a difference."""
+    try:
+        return ast.dump(ast.parse(expression.strip(), mode="eval"))
+    except SyntaxError:
+        return " ".join(expression.split())
+
+
+def misplaced(path: str, what: str) -> EmitError:
+    """Complain that the place for an entry is not there."""
+    remedy = "The target tree is not laid out as expected; compare it with the version in docs/target.md."
+    return EmitError(
+        [Diagnostic("E222", f"there is no {what} to put an entry into", Place(path), remedy)]
+    )
+
+
+def contradicted(path: str, line: int, address: str) -> EmitError:
+    """Complain that an entry is there already and says something else."""
+    remedy = "Make the spec say what the entry says, or take the entry out of the file."
+    message = f"{address} is there already and says something else"
+    return EmitError([Diagnostic("E221", message, Place(path, line), remedy)])
+
+
+def separated(source: Source, spans: Sequence[tuple[int, int]], index: int) -> Splice:
+    """Return the splice that takes one element out of a sequence together with one comma.
+
+    Args:
+        source: The file.
+        spans: Offsets of every element, in order.
+        index: Which one to take out.
+    """
+    start, end = spans[index]
+    whole = source.whole_lines(start, end)
+    if whole:
+        return whole
+    if index:
+        return Splice(spans[index - 1][1], end, "")
+    return Splice(start, spans[1][0] if len(spans) > 1 else end, "")

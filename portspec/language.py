@@ -1,0 +1,233 @@
+"""A spec file -> a validated `PortSpec` with the place of every value.
+
+Joins the reader (`load`), inheritance (`extend`) and the models (`spec`), and turns what pydantic
+finds into diagnostics that name the line, the cause and the remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from portspec.cache import Cache
+from portspec.errors import Diagnostic, Place, SpecError
+from portspec.extend import merge
+from portspec.load import Document, KeyPath, Marks, Node, read_document
+from portspec.spec import PortSpec
+from portspec.suggest import did_you_mean
+
+MAX_DEPTH = 8
+_EXPECTED = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """A spec with all that it extends laid under it."""
+
+    spec: PortSpec
+    marks: Marks
+    path: Path
+    shown: str
+    files: tuple[tuple[str, str], ...]  # (file, sha256) of the spec and of everything it extends
+    paths: tuple[Path, ...]  # the same files, as they are opened
+    own_keys: frozenset[KeyPath]  # paths that the spec itself states, inherited ones left out
+    root: Node
+
+    def states(self, *path: str | int) -> bool:
+        """Tell whether the spec itself says the value at `path`, or an ancestor does."""
+        return path in self.own_keys
+
+    def plain_at(self, path: KeyPath) -> Any:
+        """Return the scalar that stands at `path`, or None for a mapping or a list."""
+        node = self.root
+        for part in path:
+            node = node.value[part].node if isinstance(node.value, dict) else node.value[part]
+        return None if isinstance(node.value, (dict, list)) else node.value
+
+
+def load_spec(path: Path, cache: Cache | None = None) -> LoadedSpec:
+    """Read, extend and validate the spec at `path`.
+
+    Raises:
+        SpecError: E00x for text that cannot be read, E01x for a bad `extends`, E10x for content that
+            does not fit the language.
+    """
+    shown = _shown(path)
+    chain = read_chain(path, cache)
+    document = chain[-1][1]
+    for _, nearer in reversed(chain[:-1]):
+        document = merge(nearer, document)
+    marks = document.marks()
+    paths = tuple(file for file, _ in chain)
+    own = frozenset(chain[0][1].marks().values)
+    spec = validate(document, marks)
+    return LoadedSpec(spec, marks, path, shown, document.files, paths, own, document.root)
+
+
+def read_chain(path: Path, cache: Cache | None = None) -> list[tuple[Path, Document]]:
+    """Read a spec and, one after the other, what it extends; the spec itself comes first."""
+    chain = [(path.resolve(), read_document(path, _shown(path), cache))]
+    while (parent := _parent(*chain[-1])) is not None:
+        parent_path, place = parent
+        if parent_path in {p for p, _ in chain}:
+            names = " -> ".join(p.stem for p in [*(p for p, _ in chain), parent_path])
+            raise SpecError([Diagnostic("E011", f"`extends` runs in a circle: {names}", place)])
+        if len(chain) > MAX_DEPTH:
+            message = f"more than {MAX_DEPTH} specs extend each other"
+            raise SpecError([Diagnostic("E011", message, place)])
+        chain.append((parent_path, read_document(parent_path, _shown(parent_path), cache)))
+    return chain
+
+
+def _parent(path: Path, document: Document) -> tuple[Path, Place] | None:
+    entry = document.root.value.get("extends")
+    if entry is None or entry.node.value is None:
+        return None
+    name, place = entry.node.value, entry.node.place
+    if not isinstance(name, str):
+        raise SpecError([Diagnostic("E010", "`extends` must be a name or a path", place)])
+    folder = path.parent
+    candidates = (
+        [folder / name]
+        if name.endswith((".yaml", ".yml"))
+        else [
+            folder / f"{name}.yaml",
+            folder.parent / f"{name}.yaml",
+            folder.parent.parent / "specs" / f"{name}.yaml",
+        ]
+    )
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve(), place
+    known = sorted(p.stem for p in folder.glob("*.yaml") if p != path)
+    remedy = did_you_mean(name, known, f"Specs in {_shown(folder)}: {', '.join(known) or 'none'}.")
+    raise SpecError(
+        [Diagnostic("E010", f'it extends "{name}", and there is no such spec', place, remedy)]
+    )
+
+
+def _shown(path: Path) -> str:
+    """Show a path relative to the working folder when it lies below it."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def validate(document: Document, marks: Marks) -> PortSpec:
+    """Check the document against the language.
+
+    Raises:
+        SpecError: E101 unknown key, E102 missing key, E103 wrong type, E104 not one of the choices,
+            E105 malformed, E106 out of range.
+    """
+    try:
+        return PortSpec.model_validate(document.root.plain())
+    except ValidationError as error:
+        found = [_explain(item, marks) for item in error.errors(include_url=False)]
+        raise SpecError(_root_causes(found)) from None
+
+
+def _root_causes(found: list[tuple[KeyPath, Diagnostic]]) -> list[Diagnostic]:
+    """Drop complaints about the inside of a value that is itself of the wrong type."""
+    wrong = {path for path, d in found if d.code == "E103"}
+    return [d for path, d in found if not any(path[:n] in wrong for n in range(1, len(path)))]
+
+
+def _explain(item: Any, marks: Marks) -> tuple[KeyPath, Diagnostic]:
+    path: KeyPath = tuple(p for p in item["loc"] if p != "[key]")
+    kind, context = item["type"], item.get("ctx", {})
+    where = ".".join(str(p) for p in path)
+    if kind == "extra_forbidden":
+        name = str(path[-1])
+        legal = _legal_keys(path[:-1])
+        remedy = did_you_mean(name, legal, f"Keys that may stand here: {', '.join(legal)}.")
+        parent = ".".join(str(p) for p in path[:-1]) or "a spec"
+        return path, Diagnostic("E101", f'{parent} has no key "{name}"', marks.key(*path), remedy)
+    if kind == "missing":
+        parent = ".".join(str(p) for p in path[:-1]) or "the spec"
+        place = marks.key(*path[:-1]) if len(path) > 1 else marks.at()
+        message = f'{parent} does not say "{path[-1]}"'
+        return path, Diagnostic(
+            "E102", message, place, f"Add `{path[-1]}:` here. {_describe(path)}".strip()
+        )
+    if kind == "literal_error":
+        choices = [
+            c.strip(" '") for c in str(context.get("expected", "")).replace(" or ", ", ").split(",")
+        ]
+        given = item.get("input")
+        remedy = did_you_mean(str(given), choices, f"Choices: {', '.join(choices)}.")
+        return path, Diagnostic("E104", f"{where} cannot be {given!r}", marks.at(*path), remedy)
+    if kind in ("string_pattern_mismatch", "string_too_short", "string_too_long"):
+        message = f"{where} is malformed: {_short(item.get('input'))}"
+        return path, Diagnostic(
+            "E105", message, marks.at(*path), _describe(path) or _shape(context)
+        )
+    if kind.startswith(("greater_than", "less_than", "too_short", "too_long")):
+        message = f"{where} is out of range: {item['msg'][0].lower()}{item['msg'][1:]}"
+        return path, Diagnostic("E106", message, marks.at(*path), _describe(path))
+    message = f"{where} must be {_EXPECTED.get(kind, kind)}, not {_short(item.get('input'))}"
+    return path, Diagnostic("E103", message, marks.at(*path), _describe(path))
+
+
+def _shape(context: Any) -> str:
+    return f"It must match {context['pattern']}." if "pattern" in context else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields_at(path: KeyPath) -> dict[str, Any]:
+    """Return the fields that may stand under `path`, by the name an author writes."""
+    annotation: Any = PortSpec
+    for part in path:
+        annotation = _child_annotation(annotation, part)
+    model = _as_model(annotation)
+    return {info.alias or name: info for name, info in model.model_fields.items()} if model else {}
+
+
+def _child_annotation(annotation: Any, part: str | int) -> Any:
+    for candidate in (annotation, *get_args(annotation)):
+        if getattr(candidate, "__origin__", None) in (dict, list):
+            return get_args(candidate)[-1]
+    model = _as_model(annotation)
+    for name, info in model.model_fields.items() if model else ():
+        if part in (info.alias, name):
+            return info.annotation
+    return None
+
+
+def _as_model(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+        if getattr(candidate, "__origin__", None) in (dict, list):
+            return None
+    return None
+
+
+def _legal_keys(path: KeyPath) -> list[str]:
+    return list(_fields_at(path))
+
+
+def _describe(path: KeyPath) -> str:
+    """Return the language reference's text for the field at `path`, as a remedy."""
+    for end in range(len(path), 0, -1):
+        info = _fields_at(path[: end - 1]).get(str(path[end - 1]))
+        if info is not None:
+            return str(info.description or "")
+    return ""

@@ -1,0 +1,88 @@
+"""Rename rules that cannot be right, whatever the checkpoint holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from portspec.errors import Diagnostic
+from portspec.port import Port
+from portspec.spec import Rule
+
+_GROUP = re.compile(r"\\(\d+)|\\g<(\w+)>")
+
+
+def check(port: Port) -> Iterator[Diagnostic]:
+    """E136 not a regular expression, E137 no such group, E138 incomplete fusion, E139 said twice."""
+    for name, component in port.spec.components.items():
+        yield from _rules(port, ("components", name, "mapping"), component.mapping)
+        if component.conversion:
+            yield from _rules(
+                port, ("components", name, "conversion", "rules"), component.conversion.rules
+            )
+            for pattern in component.conversion.drop:
+                path = ("components", name, "conversion", "drop", pattern)
+                yield from _pattern(port, path, pattern, key=True)
+
+
+def _rules(port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]) -> Iterator[Diagnostic]:
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(rules):
+        path = (*base, index)
+        problems = list(_pattern(port, (*path, "match"), rule.match))
+        yield from problems
+        if not problems:
+            yield from _groups(port, path, rule)
+        if rule.match in seen:
+            message = (
+                f"rule {seen[rule.match] + 1} has the same pattern and wins; this one never runs"
+            )
+            yield port.complain("E139", message, (*path, "match"), "Remove one of the two.", "K8")
+        seen.setdefault(rule.match, index)
+    yield from _fusions(port, base, rules)
+
+
+def _pattern(
+    port: Port, path: tuple[str | int, ...], pattern: str, *, key: bool = False
+) -> Iterator[Diagnostic]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        where = f" at character {error.pos + 1}" if error.pos is not None else ""
+        remedy = "Write patterns in single quotes, with a backslash before a literal dot."
+        yield port.complain(
+            "E136", f"not a regular expression{where}: {error.msg}", path, remedy, "K8", key=key
+        )
+
+
+def _groups(port: Port, path: tuple[str | int, ...], rule: Rule) -> Iterator[Diagnostic]:
+    pattern = re.compile(rule.match)
+    for found in _GROUP.finditer(rule.to):
+        number, name = found.groups()
+        known = (
+            int(number) <= pattern.groups
+            if number
+            else name in pattern.groupindex or name.isdigit()
+        )
+        if not known:
+            remedy = f"The pattern has {pattern.groups} group{'s' if pattern.groups != 1 else ''}."
+            message = (
+                f"the replacement uses group {number or name}, which the pattern does not have"
+            )
+            yield port.complain("E137", message, (*path, "to"), remedy, "K8")
+
+
+def _fusions(
+    port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]
+) -> Iterator[Diagnostic]:
+    groups: dict[str, list[int]] = {}
+    for index, rule in enumerate(rules):
+        if rule.fuse:
+            groups.setdefault(rule.to, []).append(index)
+    for target, members in groups.items():
+        counts = {rules[i].fuse[1] for i in members if rules[i].fuse}  # type: ignore[index]
+        indexes = sorted(rules[i].fuse[0] for i in members if rules[i].fuse)  # type: ignore[index]
+        if len(counts) != 1 or indexes != list(range(min(counts))):
+            message = f"{target} is fused from parts {indexes} of {sorted(counts)}"
+            remedy = "Give every part an index from 0 to count - 1, and the same count."
+            yield port.complain("E138", message, (*base, members[0], "fuse"), remedy, "K8")
