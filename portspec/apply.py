@@ -93,10 +93,11 @@ def roll_back(root: Path) -> bool:
         return False
     for index, path in enumerate(json.loads(record.read_text(encoding="utf-8"))):
         old = journal / f"{index}.old"
-        target = root / path
+        target = _target(root, path)
         if old.is_file():
             copy = journal / f"{index}.back"
             shutil.copy2(old, copy)
+            target.parent.mkdir(parents=True, exist_ok=True)  # a deletion may have emptied it
             copy.replace(target)
         else:
             target.unlink(missing_ok=True)
@@ -107,6 +108,12 @@ def roll_back(root: Path) -> bool:
 
 def _journal(root: Path) -> Path:
     return root / FOLDER / "journal"
+
+
+def _target(root: Path, path: str) -> Path:
+    """Return the file to write: a link inside the tree stays a link, and its file changes."""
+    target = root / path
+    return target.resolve() if target.is_symlink() else target
 
 
 def _differs(path: Path, text: str | None) -> bool:
@@ -139,7 +146,7 @@ def _prepare(root: Path, todo: Mapping[str, str | None]) -> None:
 
 
 def _perform(root: Path, index: int, path: str, text: str | None) -> None:
-    target = (root / path).resolve() if (root / path).is_symlink() else root / path
+    target = _target(root, path)
     if text is None:
         target.unlink()
         _prune(root, target.parent)

@@ -105,9 +105,8 @@ def judge(path: Path, target: Target, give_up: Sequence[str] = ()) -> Judgement:
 
 def _audit(tree: Tree, target: Target) -> list[Diagnostic]:
     """Return the findings in a tree, remembered by its content: most builds start from the same one."""
-    rows = target.cache.memo(
-        "audit", tree.digest(), lambda: [pack(d) for d in target.backend.audit(tree)]
-    )
+    key = f"{tree.shown}\0{tree.digest()}"  # a finding names its file as this tree is shown
+    rows = target.cache.memo("audit", key, lambda: [pack(d) for d in target.backend.audit(tree)])
     return [unpack(row) for row in rows]
 
 
