@@ -126,13 +126,11 @@ def _call(name: str, call: Call) -> dict[str, Any]:
         "name": name,
         "method": call.method,
         "inputs": [(key, tensor_source(parse_input(line))) for key, line in call.inputs.items()],
-        "official_args": ", ".join(f"{k}=inputs[{python(k)}]" for k in call.inputs),
-        "native_args": ", ".join(
-            [
-                *(f"{k}=inputs[{python(k)}]" for k in passed),
-                *(f"{k}=inputs[{python(v)}]" for k, v in native.items()),
-            ]
-        ),
+        "official_args": [f"{k}=inputs[{python(k)}]" for k in call.inputs],
+        "native_args": [
+            *(f"{k}=inputs[{python(k)}]" for k in passed),
+            *(f"{k}=inputs[{python(v)}]" for k, v in native.items()),
+        ],
         "official_output": _path(call.output.official),
         "native_output": _path(call.output.native),
     }
@@ -187,7 +185,7 @@ def _tokenizer(context: Context, component: ResolvedComponent) -> dict[str, Any]
         "official_module": module,
         "official": name,
         "position": position,
-        "flags": ", ".join(f"{k}={python(v)}" for k, v in flags.items()),
+        "flags": flags,
         "max_length": flags.get("max_length"),
         "prompts": component.spec.parity.prompts,
     }
