@@ -75,12 +75,17 @@ def _source_stats(root: Path) -> Iterable[tuple[Path, os.stat_result]]:
 
 
 class Cache:
-    """A small table of answers in one SQLite file, or in memory when the folder cannot be written."""
+    """A small table of answers in one SQLite file, or in memory when the folder cannot be written.
+
+    What is learnt waits in memory until `save`: a transaction that is open while a build runs its gates would
+    hold up everybody else's.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self._db = self._open(root or cache_root())
         self._files: dict[str, tuple[int, int, str]] | None = None
-        self._dirty = False
+        self._new_memos: dict[tuple[str, str], str] = {}
+        self._new_files: dict[str, tuple[int, int, str]] = {}
 
     @staticmethod
     def _open(root: Path) -> sqlite3.Connection:
@@ -97,9 +102,12 @@ class Cache:
 
     def get(self, kind: str, key: str) -> Any:
         """Return the JSON value stored under `kind` and `key`, or None."""
+        full = (kind, self._full(key))
+        if full in self._new_memos:
+            return json.loads(self._new_memos[full])
         with suppress(sqlite3.Error, ValueError):
             row = self._db.execute(
-                "select value from memo where kind = ? and key = ?", (kind, self._full(key))
+                "select value from memo where kind = ? and key = ?", full
             ).fetchone()
             if row:
                 return json.loads(row[0])
@@ -107,10 +115,7 @@ class Cache:
 
     def put(self, kind: str, key: str, value: Any) -> None:
         """Store a JSON value."""
-        with suppress(sqlite3.Error):
-            text = json.dumps(value, separators=(",", ":"))
-            self._db.execute("replace into memo values (?, ?, ?)", (kind, self._full(key), text))
-            self._dirty = True
+        self._new_memos[kind, self._full(key)] = json.dumps(value, separators=(",", ":"))
 
     @staticmethod
     def _full(key: str) -> str:
@@ -135,16 +140,18 @@ class Cache:
         if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
             return known[2]
         sha = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        self._files[path] = (stat.st_size, stat.st_mtime_ns, sha)
-        with suppress(sqlite3.Error):
-            row = (path, stat.st_size, stat.st_mtime_ns, sha)
-            self._db.execute("replace into file values (?, ?, ?, ?)", row)
-            self._dirty = True
+        self._files[path] = self._new_files[path] = (stat.st_size, stat.st_mtime_ns, sha)
         return sha
 
     def save(self) -> None:
         """Keep what was learnt; losing it costs time, never a result."""
-        if self._dirty:
-            with suppress(sqlite3.Error):
-                self._db.commit()
-            self._dirty = False
+        memos = [(*key, text) for key, text in self._new_memos.items()]
+        files = [(path, *known) for path, known in self._new_files.items()]
+        if not memos and not files:
+            return
+        with suppress(sqlite3.Error):
+            with self._db:
+                self._db.executemany("replace into memo values (?, ?, ?)", memos)
+                self._db.executemany("replace into file values (?, ?, ?, ?)", files)
+            self._new_memos.clear()
+            self._new_files.clear()

@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from portspec.redact import redact
+
 Severity = Literal["error", "warning", "note"]
 _SEVERITY_OF_LETTER: dict[str, Severity] = {"E": "error", "W": "warning", "N": "note"}
 
@@ -46,6 +48,11 @@ class Diagnostic:
     remedy: str = ""
     check: str = ""
     related: tuple[tuple[str, Place], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Findings are printed, logged and kept; a credential in a spec must not travel with them."""
+        object.__setattr__(self, "message", redact(self.message))
+        object.__setattr__(self, "remedy", redact(self.remedy))
 
     @property
     def severity(self) -> Severity:

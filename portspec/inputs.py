@@ -63,9 +63,22 @@ def parse_input(line: str) -> TensorInput:
         raise ValueError(f"write {wanted}")
     shape = tuple(_size(part) for part in matched["shape"].split(","))
     value = tuple(_value(part) for part in matched["value"].split(",")) if matched["value"] else ()
-    if kind == "mask" and len(value) != shape[0]:
-        raise ValueError(f"a mask of {shape[0]} rows needs {shape[0]} lengths")
+    if kind in ("randint", "const") and len(value) != 1:
+        raise ValueError(f"`{kind}[...] {needed}` takes one value")
+    if kind == "mask":
+        _check_mask(shape, value)
     return TensorInput(kind, shape, value)
+
+
+def _check_mask(shape: tuple[Size, ...], lengths: tuple[Size | float, ...]) -> None:
+    if len(shape) != 2:
+        raise ValueError("a mask has two sizes, its rows and their length")
+    rows, columns = shape
+    if len(lengths) != rows:
+        raise ValueError(f"a mask of {rows} rows needs {rows} lengths")
+    for length in lengths:
+        if not isinstance(length, str) and isinstance(columns, int) and length > columns:
+            raise ValueError(f"a row of {columns} has no {length} places")
 
 
 def _size(text: str) -> Size:

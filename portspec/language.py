@@ -20,6 +20,15 @@ from portspec.spec import PortSpec
 from portspec.suggest import did_you_mean
 
 MAX_DEPTH = 8
+_SECRET = "token_env"  # where authors write the token itself by mistake
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+    "too_short": ("at least", "min_length"),
+    "too_long": ("at most", "max_length"),
+}
 _EXPECTED = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
@@ -83,10 +92,13 @@ def read_chain(path: Path, cache: Cache | None = None) -> list[tuple[Path, Docum
         parent_path, place = parent
         if parent_path in {p for p, _ in chain}:
             names = " -> ".join(p.stem for p in [*(p for p, _ in chain), parent_path])
-            raise SpecError([Diagnostic("E011", f"`extends` runs in a circle: {names}", place)])
+            message = f"`extends` runs in a circle: {names}"
+            remedy = "Let the spec that has what the others share extend none."
+            raise SpecError([Diagnostic("E011", message, place, remedy)])
         if len(chain) > MAX_DEPTH:
             message = f"more than {MAX_DEPTH} specs extend each other"
-            raise SpecError([Diagnostic("E011", message, place)])
+            remedy = "Let the spec extend one that is further up."
+            raise SpecError([Diagnostic("E011", message, place, remedy)])
         chain.append((parent_path, read_document(parent_path, _shown(parent_path), cache)))
     return chain
 
@@ -97,7 +109,9 @@ def _parent(path: Path, document: Document) -> tuple[Path, Place] | None:
         return None
     name, place = entry.node.value, entry.node.place
     if not isinstance(name, str):
-        raise SpecError([Diagnostic("E010", "`extends` must be a name or a path", place)])
+        remedy = "A spec extends one other: write its name, as `extends: wan`."
+        message = "`extends` must be a name or a path"
+        raise SpecError([Diagnostic("E010", message, place, remedy)])
     folder = path.parent
     candidates = (
         [folder / name]
@@ -168,22 +182,53 @@ def _explain(item: Any, marks: Marks) -> tuple[KeyPath, Diagnostic]:
             c.strip(" '") for c in str(context.get("expected", "")).replace(" or ", ", ").split(",")
         ]
         given = item.get("input")
-        remedy = did_you_mean(str(given), choices, f"Choices: {', '.join(choices)}.")
+        remedy = f"Choices: {', '.join(choices)}."
+        if isinstance(given, str):
+            remedy = did_you_mean(given, choices, remedy)
+        if given in choices:
+            remedy = "Write it without quotes."
         return path, Diagnostic("E104", f"{where} cannot be {given!r}", marks.at(*path), remedy)
     if kind in ("string_pattern_mismatch", "string_too_short", "string_too_long"):
-        message = f"{where} is malformed: {_short(item.get('input'))}"
-        return path, Diagnostic(
-            "E105", message, marks.at(*path), _describe(path) or _shape(context)
-        )
-    if kind.startswith(("greater_than", "less_than", "too_short", "too_long")):
-        message = f"{where} is out of range: {item['msg'][0].lower()}{item['msg'][1:]}"
+        remedy = f"{_describe(path)} {_shape(context)}".strip()
+        if item["loc"][-1] == "[key]":
+            return path, Diagnostic(
+                "E105", f"the key {where} is malformed", marks.key(*path), remedy
+            )
+        given = "" if path[-1] == _SECRET else f": {_short(item.get('input'))}"
+        return path, Diagnostic("E105", f"{where} is malformed{given}", marks.at(*path), remedy)
+    if kind in _BOUNDS:
+        bound, key = _BOUNDS[kind]
+        verb, unit, given = "must be", "", _short(item.get("input"))
+        if key.endswith("_length"):
+            verb, given = "must have", context["actual_length"]
+            unit = " entry" if context[key] == 1 else " entries"
+        message = f"{where} {verb} {bound} {context[key]:g}{unit}, not {given}"
         return path, Diagnostic("E106", message, marks.at(*path), _describe(path))
     message = f"{where} must be {_EXPECTED.get(kind, kind)}, not {_short(item.get('input'))}"
-    return path, Diagnostic("E103", message, marks.at(*path), _describe(path))
+    remedy = f"{_describe(path)} {_form(kind, path)}".strip()
+    return path, Diagnostic("E103", message, marks.at(*path), remedy)
 
 
 def _shape(context: Any) -> str:
-    return f"It must match {context['pattern']}." if "pattern" in context else ""
+    if "pattern" in context:
+        return f"It must match {context['pattern']}."
+    if "min_length" in context:
+        return f"It must have at least {context['min_length']} characters."
+    return f"It must have at most {context['max_length']} characters."
+
+
+def _form(kind: str, path: KeyPath) -> str:
+    """Say how a value of the right type is written, where that is no matter of course."""
+    match kind:
+        case "model_type":
+            return f"Its keys: {', '.join(_legal_keys(path))}."
+        case "list_type":
+            return "A list of one is written `[value]`."
+        case "string_type":
+            return "Quote what YAML takes for a number, true or false."
+        case "bool_type":
+            return "YAML 1.2 takes yes, no, on and off for texts."
+    return ""
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ since each of them lets a spec say something other than what it shows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,16 @@ from typing import Any
 
 from portspec.cache import Cache, sha256
 from portspec.errors import Diagnostic, Place, SpecError
+from portspec.suggest import did_you_mean
 
 KeyPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset(
+    ("map", "seq", "str", "timestamp", "value", "int", "float", "bool", "null")
+)  # what a plain value can be
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 MAX_SPEC_BYTES = 2_000_000
+MAX_NESTING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +112,49 @@ def read_document(path: Path, shown: str, cache: Cache | None = None) -> Documen
 
     Raises:
         SpecError: E001 unreadable, E002 not YAML, E003 duplicate key, E004 a feature that specs do
-            not have (anchors, tags, several documents), E005 not a mapping.
+            not have (anchors, tags, directives), E005 not a mapping.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise _fail("E001", f"cannot read it: {error.strerror}", Place(shown)) from error
-    if len(raw) > MAX_SPEC_BYTES:
-        raise _fail("E001", f"{len(raw)} bytes is too much for a spec", Place(shown))
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise _fail("E001", "it is not UTF-8 text", Place(shown, line)) from error
+    raw = _read(path, shown)
+    text = _decode(raw, shown)
     sha = sha256(raw)
     if cache:
         packed = cache.memo("yaml", sha, lambda: _pack(parse(text, shown)))
         return Document(_unpack(packed, shown), ((shown, sha),))
     return Document(parse(text, shown), ((shown, sha),))
+
+
+def read_text(path: Path, shown: str) -> str:
+    """Read the text of a spec.
+
+    Raises:
+        SpecError: E001 unreadable.
+    """
+    return _decode(_read(path, shown), shown)
+
+
+def _read(path: Path, shown: str) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        folder = path if path.is_dir() else path.parent
+        known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file())
+        listed = f"Specs in {folder.as_posix()}: {', '.join(known) or 'none'}."
+        remedy = "" if path.is_file() else did_you_mean(path.name, known, listed)
+        message = f"cannot read it: {error.strerror}"
+        raise _fail("E001", message, Place(shown), remedy) from error
+    if len(raw) > MAX_SPEC_BYTES:
+        remedy = f"A spec may have {MAX_SPEC_BYTES} bytes; is this a checkpoint?"
+        raise _fail("E001", f"{len(raw)} bytes is too much for a spec", Place(shown), remedy)
+    return raw
+
+
+def _decode(raw: bytes, shown: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        remedy = "Save the file as UTF-8."
+        raise _fail("E001", "it is not UTF-8 text", Place(shown, line), remedy) from error
 
 
 def parse(text: str, shown: str, *, strict: bool = True) -> Node:
@@ -137,25 +169,40 @@ def parse(text: str, shown: str, *, strict: bool = True) -> Node:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if strict and (directive := re.search(r"^%", text, re.MULTILINE)):
+        place = Place(shown, text.count("\n", 0, directive.start()) + 1, 1)
+        raise _fail("E004", "directives are not used in specs", place, "Leave the line out.")
     try:
         documents = list(YAML(typ="safe", pure=True).compose_all(text))
+    except RecursionError as error:
+        raise _fail("E002", "values are nested too deeply", Place(shown)) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(shown, mark.line + 1, mark.column + 1) if mark else Place(shown)
         problem = " ".join(str(error.problem or error.context or error).split())
         raise _fail("E002", f"this is not YAML: {problem}", place, _yaml_remedy(problem)) from error
-    except YAMLError as error:
+    except (YAMLError, AssertionError) as error:
         problem = " ".join(str(error).split())
-        raise _fail("E002", f"this is not YAML: {problem}", Place(shown)) from error
+        at = getattr(error, "position", 0)  # of a character that YAML does not have
+        place = Place(shown, text.count("\n", 0, at) + 1) if at else Place(shown)
+        raise _fail("E002", f"this is not YAML: {problem}", place) from error
     if len(documents) != 1:
-        what = "the file is empty" if not documents else "the file holds several YAML documents"
-        raise _fail("E005", what, Place(shown, 1, 1), "A spec is one mapping of sections.")
+        what, place, remedy = (
+            "the file is empty",
+            Place(shown, 1, 1),
+            "Write a mapping of sections.",
+        )
+        if documents:
+            what, remedy = "a second YAML document starts here", "Put it into a file of its own."
+            place = Place(shown, documents[1].start_mark.line + 1, 1)
+        raise _fail("E005", what, place, remedy)
     problems: list[Diagnostic] = []
     node = _convert(documents[0], shown, problems, set())
     if problems and strict:
-        raise SpecError(problems)
+        raise SpecError(dict.fromkeys(problems))
     if not isinstance(node.value, dict):
-        raise _fail("E005", "a spec is a mapping of sections, not a list or a word", node.place)
+        what = "a spec is a mapping of sections, not a list or a word"
+        raise _fail("E005", what, node.place, "Start with `portspec: 1`, and no dash before it.")
     return node
 
 
@@ -171,11 +218,12 @@ def _yaml_remedy(problem: str) -> str:
 
 def _convert(node: Any, shown: str, problems: list[Diagnostic], open_nodes: set[int]) -> Node:
     place = Place(shown, node.start_mark.line + 1, node.start_mark.column + 1)
+    problems += _foreign(node, place)
     if node.anchor is not None or id(node) in open_nodes:
-        remedy = "Write the value out, or put what is shared into a spec that this one extends."
-        problems.append(
-            Diagnostic("E004", "anchors and aliases are not used in specs", place, remedy)
-        )
+        return Node(None, place)
+    if len(open_nodes) >= MAX_NESTING:
+        message = f"values are nested more than {MAX_NESTING} deep"
+        problems.append(Diagnostic("E002", message, place))
         return Node(None, place)
     kind = type(node).__name__
     if kind == "MappingNode":
@@ -187,6 +235,17 @@ def _convert(node: Any, shown: str, problems: list[Diagnostic], open_nodes: set[
     return Node(_scalar(str(node.tag), node.value, place, problems), place)
 
 
+def _foreign(node: Any, place: Place) -> Iterator[Diagnostic]:
+    """Yield what a node uses that specs do not have."""
+    tag = str(node.tag)
+    if node.anchor is not None:
+        remedy = "Write the value out, or put what is shared into a spec that this one extends."
+        yield Diagnostic("E004", "anchors and aliases are not used in specs", place, remedy)
+    if node.ctag.handle is not None or tag.removeprefix(_TAG) not in _TAGS:
+        message = f'the tag "{tag}" is not used in specs'
+        yield Diagnostic("E004", message, place, "Write a plain value.")
+
+
 def _convert_mapping(
     node: Any, shown: str, problems: list[Diagnostic], open_nodes: set[int]
 ) -> dict[str, Entry]:
@@ -195,8 +254,11 @@ def _convert_mapping(
         key_place = Place(shown, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
         key = key_node.value
         if not isinstance(key, str):
-            problems.append(Diagnostic("E005", "a key must be a word", key_place))
+            remedy = "Quote it; a text that starts with { or [ is read as a mapping or a list."
+            problems.append(Diagnostic("E005", "a key must be a word", key_place, remedy))
             continue
+        problems += _foreign(key_node, key_place)
+        _text(key, key_place, problems)
         if key in entries:
             first = entries[key].key_place
             message = f'the key "{key}" stands here for the second time; the first is on line {first.line}'
@@ -210,25 +272,34 @@ def _convert_mapping(
 
 
 def _scalar(tag: str, text: str, place: Place, problems: list[Diagnostic]) -> Any:
-    match tag.removeprefix(_TAG):
-        case "str" | "timestamp":
-            return text
-        case "int":
-            return _integer(text)
-        case "float":
-            return _float(text)
-        case "bool":
-            return text.lower() == "true"
-        case "null":
-            return None
-    message = f'the tag "{tag}" is not used in specs'
-    problems.append(Diagnostic("E004", message, place, "Write a plain value."))
-    return None
+    try:
+        match tag.removeprefix(_TAG):
+            case "int":
+                return _integer(text)
+            case "float":
+                return _float(text)
+            case "bool":
+                return text.lower() == "true"
+            case "null":
+                return None
+    except ValueError:
+        message = f"this is no number that can be read: {text[:40]}"
+        problems.append(Diagnostic("E002", message, place, "Quote it if it is a text."))
+        return None
+    return _text(text, place, problems)
+
+
+def _text(text: str, place: Place, problems: list[Diagnostic]) -> str:
+    """Refuse what only an escape can write: YAML itself has no control characters and no half ones."""
+    if found := _CONTROL.search(text):
+        message = f"this text holds the control character U+{ord(found[0]):04X}"
+        problems.append(Diagnostic("E002", message, place, "Leave it out."))
+    return text
 
 
 def _integer(text: str) -> int:
     digits = text.replace("_", "")
-    return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o") else int(digits)
+    return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(digits)
 
 
 def _float(text: str) -> float:

@@ -21,6 +21,7 @@ _QUOTED = re.compile(r'^(?P<ref>[A-Za-z_][\w.]*:[A-Za-z_][\w.]*) "(?P<quote>.+)"
 _REF = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\((?P<parameter>\w+)\))?$")
 _POINTER = re.compile(r"^(?P<file>[\w./-]+\.json)#/(?P<pointer>[\w/.-]+)$")
 _PERMALINK = re.compile(r"^https://[^\s]+/(blob|raw|resolve|tree|commit)/[0-9a-f]{40}(/|#|$)")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _SPELLINGS = {
     "fp32": ("float32", "fp32"),
     "bf16": ("bfloat16", "bf16"),
@@ -59,10 +60,13 @@ def verify(port: Port, value: Any, source: str) -> Verdict:
 def _decision(port: Port, source: str) -> Verdict:
     if source in port.spec.decisions:
         return HOLDS
-    remedy = did_you_mean(
-        source, port.spec.decisions, "Add it under `decisions`, with its rationale."
-    )
-    return Verdict("E126", f"there is no decision {source}", remedy)
+    return Verdict("E126", f"there is no decision {source}", add_decision(port))
+
+
+def add_decision(port: Port) -> str:
+    """Phrase the remedy for a decision that is not there; ids are too alike to guess which was meant."""
+    known = ", ".join(port.spec.decisions) or "none"
+    return f"Add it under `decisions`; this spec has {known} of its own, and none is inherited."
 
 
 def _link(source: str) -> Verdict:
@@ -71,7 +75,7 @@ def _link(source: str) -> Verdict:
     remedy = (
         "Link to a commit (40 digits after /blob/), so that it says tomorrow what it says today."
     )
-    return Verdict("E608", "the link follows a branch, not a commit", remedy)
+    return Verdict("E608", "the link does not name a commit", remedy)
 
 
 def _config(port: Port, value: Any, file: str, pointer: str) -> Verdict:
@@ -99,6 +103,11 @@ def _quotation(official: OfficialSource, value: Any, ref: str, quote: str) -> Ve
     if not _says(quote, value):
         remedy = "Quote the words that hold the value, or correct the value."
         return Verdict("E605", f"the quotation does not say {value!r}", remedy)
+    first = _NUMBER.search(quote)
+    if _is_number(value) and first and not same(float(first[0]), value):
+        remedy = "Quote less, so that the value is the first number, or correct the value."
+        message = f"the quotation says {first[0]} before it says {value!r}"
+        return Verdict("E605", message, remedy)
     return HOLDS
 
 
@@ -165,6 +174,10 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _says(text: str, value: Any) -> bool:

@@ -10,6 +10,7 @@ import json
 import textwrap
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ def python(value: Any) -> str:
         return "[" + ", ".join(python(v) for v in value) + "]"
     if isinstance(value, tuple):
         return "(" + ", ".join(python(v) for v in value) + (", )" if len(value) == 1 else ")")
+    if isinstance(value, float) and not isfinite(value):
+        return f'float("{value}")'
     return repr(value)
 
 
@@ -89,8 +92,9 @@ def comment(text: str, indent: int = 0, width: int = 120) -> str:
 
 
 def wrap(text: str, indent: int = 0, width: int = 120) -> str:
-    """Wrap prose; every line but the first is indented."""
-    rows = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False)
+    """Wrap prose for a docstring; every line but the first is indented."""
+    escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    rows = textwrap.wrap(escaped, width - indent, break_long_words=False, break_on_hyphens=False)
     return ("\n" + " " * indent).join(rows)
 
 

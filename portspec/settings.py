@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portspec.errors import Diagnostic, SpecError
+from portspec.errors import Diagnostic, SpecError, UsageError
 
 FILE = "portspec.yaml"
-_KINDS: Mapping[str, type] = {"target": str, "weights": str, "dtype": str, "jobs": int}
 DTYPES = ("fp32", "bf16")
+_WANTED: Mapping[str, str] = {
+    "target": "a path",
+    "weights": "a path",
+    "dtype": " or ".join(DTYPES),
+    "jobs": "a whole number above 0",
+}
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,16 @@ def read_settings(options: Mapping[str, Any], folder: Path) -> Settings:
 
     Raises:
         SpecError: E020 an unknown key; E021 a value that cannot be.
+        UsageError: E901 an option that cannot be.
     """
+    if (jobs := options.get("jobs")) is not None and jobs < 1:
+        raise UsageError(f"--jobs cannot be {jobs}", f"Give {_WANTED['jobs']}.")
     path = folder / FILE
     chosen: dict[str, Any] = _read(path) if path.is_file() else {}
     for name in ("target", "weights"):
         if value := os.environ.get(f"PORTSPEC_{name.upper()}"):
             chosen[name] = value
-    chosen |= {k: v for k, v in options.items() if k in _KINDS and v is not None}
+    chosen |= {k: v for k, v in options.items() if k in _WANTED and v is not None}
     return Settings(
         _path(chosen.get("target")),
         _path(chosen.get("weights")),
@@ -58,27 +66,35 @@ def _path(value: Any) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from portspec.load import read_document
+    from portspec.load import read_document, read_text
     from portspec.suggest import did_you_mean
 
+    if not any(line.partition("#")[0].strip() for line in read_text(path, path.name).splitlines()):
+        return {}  # comments alone settle nothing
     root = read_document(path, path.name).root
     problems: list[Diagnostic] = []
     values: dict[str, Any] = {}
     for key, entry in root.value.items():
         value = entry.node.plain()
-        if key not in _KINDS:
-            remedy = did_you_mean(key, _KINDS, f"Keys: {', '.join(_KINDS)}.")
+        if key not in _WANTED:
+            remedy = did_you_mean(key, _WANTED, f"Keys: {', '.join(_WANTED)}.")
             problems.append(
                 Diagnostic("E020", f'there is no setting "{key}"', entry.key_place, remedy)
             )
-        elif (
-            type(value) is not _KINDS[key] or (key == "dtype" and value not in DTYPES) or value == 0
-        ):
-            wanted = " or ".join(DTYPES) if key == "dtype" else f"a {_KINDS[key].__name__}"
-            message = f"{key} cannot be {value!r}"
-            problems.append(Diagnostic("E021", message, entry.node.place, f"Give {wanted}."))
+        elif not _fits(key, value):
+            message, remedy = f"{key} cannot be {value!r}", f"Give {_WANTED[key]}."
+            problems.append(Diagnostic("E021", message, entry.node.place, remedy))
         else:
             values[key] = value
     if problems:
         raise SpecError(problems)
     return values
+
+
+def _fits(key: str, value: Any) -> bool:
+    match key:
+        case "dtype":
+            return value in DTYPES
+        case "jobs":
+            return type(value) is int and value > 0  # true is an int, too
+    return isinstance(value, str) and value != ""

@@ -24,6 +24,7 @@ Ref = Annotated[
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\([A-Za-z_]\w*\))?$", max_length=240
     ),
 ]
+Line = Annotated[str, StringConstraints(pattern=r'^[^"\\\n]+$')]  # it becomes part of docstrings
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=64)]
 HubId = Annotated[str, StringConstraints(max_length=160)]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
@@ -128,7 +129,7 @@ class VariantConfig(Model):
 class Variant(Model):
     """One published checkpoint kind: its size, resolution or recipe."""
 
-    summary: str = Field(min_length=4, description="One line for people.")
+    summary: Line = Field(min_length=4, description="One line for people.")
     components: dict[str, VariantComponent] = Field(
         default_factory=dict, description="Constructor arguments that differ, by component."
     )
@@ -683,7 +684,7 @@ class PortSpec(Model):
     family: Name = Field(
         json_schema_extra=NEVER, description="Name of the model family, in snake_case."
     )
-    title: str | None = Field(
+    title: Line | None = Field(
         default=None, json_schema_extra=NEVER, description="The family's name for people."
     )
     extends: str | None = Field(

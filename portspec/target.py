@@ -73,10 +73,10 @@ def _download(source: SourceDistribution, folder: Path) -> Path:
     )
     archives = sorted(folder.glob("*.tar.gz"))
     if done.returncode or not archives:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        message = (
-            f"pip cannot fetch {source.requirement}: {lines[-1] if lines else 'no archive came'}"
-        )
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        causes = [line for line in lines if line.startswith("ERROR: ")] or lines
+        cause = causes[-1] if causes else "no archive came"
+        message = f"pip cannot fetch {source.requirement}: {cause}"
         remedy = "Check the network, or give a checkout with --target."
         raise TargetError([Diagnostic("E304", message, Place(source.requirement), remedy)])
     return archives[0]

@@ -10,7 +10,7 @@ from portspec.codegen.facts import INVENTORY, PIPELINE_CONFIG_BASE, REGISTRY, SU
 from portspec.codegen.index import FastVideoIndex
 from portspec.codegen.index.configs import config_fields
 from portspec.errors import Diagnostic
-from portspec.load import parse
+from portspec.load import Node, parse
 from portspec.pyfacts import Module, literal
 from portspec.suggest import did_you_mean
 
@@ -157,11 +157,18 @@ def _listed_fields(text: str) -> dict[str, dict[str, int]]:
     surfaces = parse(text, INVENTORY, strict=False).value["surfaces"].node.value
     return {
         name: {
-            field: row.key_place.line
+            field: line
             for status in entry.node.value.values()
-            if isinstance(status.node.value, dict)
-            for field, row in status.node.value.items()
+            for field, line in _entries(status.node)
         }
         for name, entry in surfaces.items()
         if isinstance(entry.node.value, dict)
     }
+
+
+def _entries(status: Node) -> Iterator[tuple[str, int]]:
+    """Yield the fields of one status: keys with a target each, or a bare list."""
+    if isinstance(status.value, dict):
+        yield from ((field, row.key_place.line) for field, row in status.value.items())
+    elif isinstance(status.value, list):
+        yield from ((str(item.value), item.place.line) for item in status.value)

@@ -96,7 +96,8 @@ def _row(rule: Rule) -> tuple[str, str]:
 
 def _raw(text: str) -> str:
     """Return a text as a raw string literal, as FastVideo writes patterns."""
-    return f'r"{text}"' if '"' not in text and not text.endswith("\\") else python(text)
+    is_raw = not set('"\n') & set(text) and not text.endswith("\\")
+    return f'r"{text}"' if is_raw else python(text)
 
 
 def _fields(component: ResolvedComponent) -> Iterator[tuple[str, str, str]]:

@@ -59,6 +59,7 @@ def _scheduler(context: Context) -> dict[str, Any]:
         ),
         "follows_target": bool(grid and grid.follows == "target"),
         "decision": grid.decision if grid else None,
+        "grid_bound": grid.max_timestep_difference if grid else 0.0,
     }
 
 

@@ -174,8 +174,9 @@ def _conversion(context: Context) -> dict[str, str]:
     stateless = [n for n, c in context.port.components.items() if not c.is_stateful]
     needed = bool(spec.weights and spec.weights.needs_conversion)
     script = f"scripts/checkpoint_conversion/{context.port.family}_to_diffusers.py"
+    written = script if context.port.tree.exists(script) else f"missing ({script})"
     return {
-        "script": script if needed else "not_needed",
+        "script": written if needed else "not_needed",
         "directory": f"converted_weights/{context.port.family}" if needed else "not_needed",
         "layout": spec.weights.layout if spec.weights else "unknown",
         "strict_load": load.status if load else "not_run",

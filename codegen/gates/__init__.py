@@ -144,7 +144,7 @@ def environment_variables(root: Path) -> dict[str, str]:
     import os
 
     before = os.environ.get("PYTHONPATH", "")
-    path = [str(RUNTIME), str(root), *([before] if before else [])]
+    path = [str(RUNTIME), str(root.resolve()), *([before] if before else [])]
     return {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
@@ -204,7 +204,6 @@ def emitted_test(
         "portspec.gates.tests",
         {
             "file": test,
-            "report": str(context.local / "logs" / f"{name}.xml"),
             "expects": list(expects),
             "metrics": list(metrics),
         },

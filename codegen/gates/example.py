@@ -88,7 +88,9 @@ def run(args: Mapping[str, Any]) -> Outcome:
         print("+", *command[1:], flush=True)
         code, printed = _run(command)
         if code:
-            return Outcome("fail", f"{script['file']} left with exit status {code}", metrics)
+            last = printed.rstrip().rpartition("\n")[2][:200]
+            message = f"{script['file']} left with exit status {code}: {last}"
+            return Outcome("fail", message, metrics)
         problem = defaults_in(printed, script["logged"])
         if problem:
             return Outcome("fail", f"{script['file']}: {problem}", metrics)

@@ -19,9 +19,10 @@ from portspec.codegen.gates.import_boundary import production_files
 from portspec.gates.result import Gate, Outcome
 
 _CONSTANT_MAKERS = frozenset({"tensor", "arange", "linspace", "zeros", "ones", "full", "eye"})
+_PLACEMENT = frozenset({"device", "dtype"})  # where a tensor lies does not change what it holds
 _NOISE_MAKERS = frozenset({"randn_like", "rand_like"})
 _SETUP = re.compile(r"^(__init__|load_\w+|initialize_\w+|setup_?\w*|_init_\w+|post_init)$")
-_READ = re.compile(r"batch\.extra(?:\.get\(|\[)\s*[\"'](\w+)[\"']")
+_READ = re.compile(r"batch\.extra(?:\.get\(|\.pop\(|\[)\s*[\"'](\w+)[\"']")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,9 @@ def review(text: str, readers: set[str]) -> Iterator[Finding]:
         text: The source.
         readers: Keys of `batch.extra` that something reads.
     """
-    for function in ast.walk(ast.parse(text)):
-        if isinstance(function, ast.FunctionDef):
-            yield from _function(function, readers)
+    functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
+    # A loop within a loop, or a function within a function, is come by more than once.
+    yield from dict.fromkeys(f for function in functions for f in _function(function, readers))
 
 
 def _function(function: ast.FunctionDef, readers: set[str]) -> Iterator[Finding]:
@@ -118,15 +119,27 @@ def _loop(loop: ast.For | ast.While) -> Iterator[Finding]:
         owner, name = ast.unparse(node.func.value), node.func.attr
         if owner != "torch":
             continue
-        if name in _CONSTANT_MAKERS and all(
-            isinstance(a, (ast.Constant, ast.List, ast.Tuple)) for a in node.args
-        ):
+        if name in _CONSTANT_MAKERS and _is_constant(node):
             yield Finding(
                 "E720", node.lineno, f"torch.{name} makes the same tensor at every step; hoist it"
             )
         elif name in _NOISE_MAKERS:
             message = f"torch.{name} makes a new buffer at every step; allocate it once and fill it in place"
             yield Finding("E721", node.lineno, message)
+
+
+def _is_constant(call: ast.Call) -> bool:
+    """Tell whether a call makes the same tensor each time: `torch.tensor([t])` does not."""
+    values = [*call.args, *(k.value for k in call.keywords if k.arg not in _PLACEMENT)]
+    return all(_is_literal(value) for value in values)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
 
 
 def _assignment(target: str, node: ast.expr, setup: bool, readers: set[str]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from portspec.gates.result import Gate, Outcome
 from portspec.tree import module_name
 
 _OFFICIAL = ("diffusers", "transformers")
-_FOREIGN = ("portspec", "pytest", "tests")
+_FOREIGN = ("portspec", "pytest", "tests", "fastvideo.tests")
 
 
 def declare(context: GateContext) -> Iterator[Gate]:
@@ -124,8 +124,9 @@ def imports(text: str) -> Iterator[tuple[int, str, str]]:
 def judge(module: str, symbol: str, official: Sequence[str]) -> str:
     """Return why production code must not import this, or an empty text."""
     top = module.partition(".")[0]
-    if top in _FOREIGN:
-        return f"E711 production code imports {top}"
+    foreign = "fastvideo.tests" if f"{module}.{symbol}.".startswith("fastvideo.tests.") else top
+    if foreign in _FOREIGN:
+        return f"E711 production code imports {foreign}"
     if top not in official or not symbol:
         return ""
     import torch

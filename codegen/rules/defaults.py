@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from portspec.codegen.facts import (
@@ -30,7 +31,10 @@ def check(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
 
 
 def _presets(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
-    known = _fields(index, SAMPLING_PARAM, "SamplingParam") | set(port.spec.sampling_params)
+    public = _fields(index, SAMPLING_PARAM, "SamplingParam")
+    public |= {name: param.type for name, param in port.spec.sampling_params.items()}
+    base = index.tree.find_class(PIPELINE_CONFIG_BASE)
+    config = config_fields(index.tree, base) if base else {}
     for name, preset in port.spec.presets.items():
         path = ("presets", name, "defaults")
         for wanted in preset_quality(preset.workload):
@@ -41,17 +45,23 @@ def _presets(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
                 message = f"the preset {name} does not state {wanted}"
                 yield port.complain("E601", message, path, remedy, "K4", key=True)
         for key, default in preset.defaults.items():
-            if known and key not in known:
+            if public and key not in public:
                 remedy = did_you_mean(
                     key,
-                    known,
-                    "Add it under `sampling_params`; FastVideo drops unknown keys silently.",
+                    public,
+                    "Add it under `sampling_params` if a stage reads it; FastVideo drops unknown keys.",
                 )
+                if key in config:
+                    remedy = "It is a field of the pipeline config: state it under `pipeline.config.fields`."
                 message = f"SamplingParam has no field {key}"
                 yield port.complain("E610", message, (*path, key), remedy, "K6", key=True)
-            if default.value is None:
-                remedy = 'Write "" for an empty prompt; None breaks FastVideo\'s preset test.'
-                yield port.complain("E612", f"{key} is null", (*path, key), remedy, "K4")
+            annotation = public.get(key, "Any")
+            if default.value is None and not re.search(r"\b(None|Any|Optional)\b", annotation):
+                remedy = f"Write the official {annotation} value."
+                if annotation == "str":
+                    remedy = 'Write "" for an empty text.'
+                message = f"{key} is null, and SamplingParam has it as {annotation}"
+                yield port.complain("E612", message, (*path, key), remedy, "K4")
 
 
 def _config(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
@@ -107,8 +117,9 @@ def _precisions(port: Port) -> Iterator[Diagnostic]:
 
 
 def _public_arguments(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
-    known = _fields(index, SAMPLING_PARAM, "SamplingParam") & _fields(
-        index, FORWARD_BATCH, "ForwardBatch"
+    known = (
+        _fields(index, SAMPLING_PARAM, "SamplingParam").keys()
+        & _fields(index, FORWARD_BATCH, "ForwardBatch").keys()
     )
     for name in port.spec.sampling_params:
         if name in known:
@@ -117,6 +128,6 @@ def _public_arguments(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]
             yield port.complain("W613", message, ("sampling_params", name), remedy, key=True)
 
 
-def _fields(index: FastVideoIndex, path: str, name: str) -> set[str]:
+def _fields(index: FastVideoIndex, path: str, name: str) -> dict[str, str]:
     facts = index.tree.module(path).classes.get(name)
-    return {field.name for field in facts.fields if field.annotation} if facts else set()
+    return {f.name: f.annotation for f in facts.fields if f.annotation} if facts else {}

@@ -10,6 +10,7 @@ from portspec.codegen.index import FastVideoIndex
 from portspec.codegen.names import Names, names_of
 from portspec.errors import Diagnostic
 from portspec.port import Port
+from portspec.state import read_state
 from portspec.suggest import did_you_mean
 
 _STATE_ID = re.compile(r"^\|\s*([QIED]\d{3})\s*\|", re.MULTILINE)
@@ -27,7 +28,7 @@ def check(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
     yield from _loaders(port, index)
     yield from _taken(port, index, names)
     yield from _detectors(port)
-    yield from _kept_records(port, index, names)
+    yield from _kept_records(port, names)
 
 
 def _loaders(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
@@ -37,16 +38,14 @@ def _loaders(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
         component, loader = port.components.get(name), index.loaders.get(name)
         if loader is None:
             remedy = did_you_mean(
-                name, index.loaders, "A module without a loader becomes None and fails at start-up."
+                name, index.loaders, f"There are loaders for {', '.join(index.loaders)}."
             )
             yield port.complain("E620", f"the target has no loader for {name}", path, remedy, "K1")
         elif component and component.library not in (loader.library, "fastvideo"):
             message = (
                 f"{name} is loaded as {loader.library}, and the checkpoint says {component.library}"
             )
-            remedy = (
-                f"Name a definition from {loader.library}, whose name model_index.json must carry."
-            )
+            remedy = f"Name the class of {loader.library} that model_index.json carries for {name}."
             yield port.complain("E621", message, ("components", name, "definition"), remedy, "K1")
 
 
@@ -80,7 +79,7 @@ def _taken(port: Port, index: FastVideoIndex, names: Names) -> Iterator[Diagnost
         for number, hub in enumerate(entry.hub):
             if hub in hubs:
                 message = f"{hub} is registered by {hubs[hub].label} ({REGISTRY}:{hubs[hub].line})"
-                remedy = "One id leads to one entry; the later registration would silently win."
+                remedy = "One id leads to one entry; the later registration would win."
                 yield port.complain(
                     "E116", message, ("registry", position, "hub", number), remedy, "K1"
                 )
@@ -90,11 +89,14 @@ def _detectors(port: Port) -> Iterator[Diagnostic]:
     for position, entry in enumerate(port.spec.registry):
         for group in ("all", "any", "none"):
             for number, token in enumerate(getattr(entry.detect, group)):
-                if token != token.lower() or not token.strip():
+                path = ("registry", position, "detect", group, number)
+                if not token.strip():
+                    message = "an empty word says nothing about a path"
+                    yield port.complain("E626", message, path, "Leave it out.", "K2")
+                elif token != token.lower():
                     message = (
                         f'"{token}" never matches: paths are lower-cased before they are compared'
                     )
-                    path = ("registry", position, "detect", group, number)
                     yield port.complain("E626", message, path, f'Write "{token.lower()}".', "K2")
         empty = not (entry.detect.all or entry.detect.any or entry.class_names)
         if empty and not entry.hub:
@@ -104,17 +106,21 @@ def _detectors(port: Port) -> Iterator[Diagnostic]:
             )
 
 
-def _kept_records(port: Port, index: FastVideoIndex, names: Names) -> Iterator[Diagnostic]:
-    """A question or issue once recorded in PORT_STATUS.md may be resolved but not removed."""
+def _kept_records(port: Port, names: Names) -> Iterator[Diagnostic]:
+    """A question or issue once recorded in PORT_STATUS.md may be resolved but not removed.
+
+    The port's tree is without the port, so an untouched report is read from the record of the last build.
+    """
     path = f"{names.tests}/PORT_STATUS.md"
-    if not index.tree.exists(path):
-        return
+    written = read_state(port.tree.root, port.family).files.get(path)
+    base = (written.base if written else None) or ""
+    text = port.tree.text(path) if port.tree.exists(path) else base
     spec = port.spec
     known = {*spec.questions, *spec.issues, *spec.escape_hatches, *spec.decisions}
-    for name in sorted(set(_STATE_ID.findall(index.tree.text(path))) - known):
+    for name in sorted(set(_STATE_ID.findall(text)) - known):
         section = {"Q": "questions", "I": "issues", "E": "escape_hatches", "D": "decisions"}[
             name[0]
         ]
         message = f"{name} is recorded in {path} and gone from the spec"
-        remedy = "Put it back and set its status to resolved, with the resolution."
+        remedy = f"Put it back under `{section}`, and say there what became of it."
         yield port.complain("E146", message, (section,), remedy, key=True)

@@ -10,7 +10,7 @@ from portspec.errors import Diagnostic
 from portspec.port import Port
 from portspec.pyfacts import Parameter
 from portspec.spec import Stage
-from portspec.suggest import did_you_mean
+from portspec.suggest import did_you_mean, nearest
 from portspec.tree import ClassRef, Tree
 
 _CATALOGUE = "fastvideo.pipelines.stages"
@@ -43,8 +43,10 @@ def _unknown(port: Port, tree: Tree, stage: Stage, path: tuple[str | int, ...]) 
     module, _, name = stage.use.partition(":")
     file = tree.path_of(module) or tree.path_of(_CATALOGUE)
     facts = tree.module(file) if file else None
-    known = [*facts.classes, *facts.imported] if facts else []
-    remedy = did_you_mean(name, known, f"Shared stages are exported by {_CATALOGUE}.")
+    found = nearest(name, [*facts.classes, *facts.imported]) if facts else None
+    place = module if tree.path_of(module) else _CATALOGUE
+    remedy = f"Shared stages are exported by {_CATALOGUE}."
+    remedy = f'Did you mean "{place}:{found}"?' if found else remedy
     return port.complain("E613", f"the target has no stage {stage.use}", path, remedy, "K7")
 
 
@@ -81,7 +83,7 @@ def _order(port: Port, roles: list[set[str]]) -> Iterator[Diagnostic]:
         a, b = position(earlier), position(later)
         if a is not None and b is not None and a > b:
             message = f"{later} stands before {earlier}, whose results it reads"
-            remedy = f"Move {earlier} up."
+            remedy = f"Move {earlier} above it."
             yield port.complain("E617", message, ("pipeline", "stages", b), remedy, "K7")
     for role, needed in STAGE_NEEDS.items():
         own = position(role)

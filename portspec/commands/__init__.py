@@ -85,7 +85,8 @@ def target_of(settings: Settings, console: Console) -> Target:
     if root is None:
         root = default_target(backends()[0].default_target, Path.cwd(), console.say)
     if not root.is_dir():
-        raise UsageError(f"there is no folder {root}", "Give the root of a checkout.", "E902")
+        remedy = "Give the root of a checkout, or leave the target out for the default tree."
+        raise UsageError(f"there is no folder {root}", remedy, "E902")
     cache = Cache()
     return Target(Tree(root, cache, shown=_shown(root)), cache)
 

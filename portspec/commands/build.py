@@ -130,6 +130,7 @@ def _build(
     if status is not None:
         return status, [], judgement
     prepared = prepare(judgement, settings, options.replace)
+    _check_pattern(options.rerun, prepared)
     if options.plan:
         console.plan(prepared.judgement.plan)
         return CLEAN, [], judgement
@@ -174,11 +175,22 @@ def _prove(
 ) -> dict[str, GateResult]:
     from portspec.build import prove
 
-    pattern = options.rerun
+    pattern = options.rerun or ""
     progress = console.progress(len(prepared.gates.gates))
-    return prove(
-        prepared, settings, progress, lambda name: bool(pattern) and fnmatch(name, pattern)
-    )
+    return prove(prepared, settings, progress, lambda name: fnmatch(name, pattern))
+
+
+def _check_pattern(pattern: str | None, prepared: Prepared) -> None:
+    """Refuse a pattern that matches nothing: who gives one expects something to run.
+
+    Raises:
+        UsageError: E904 no gate has such a name.
+    """
+    from portspec.errors import UsageError
+
+    names = [gate.name for gate in prepared.gates.gates]
+    if pattern and not any(fnmatch(name, pattern) for name in names):
+        raise UsageError(f"no gate is called {pattern}", f"Gates: {', '.join(names)}.", "E904")
 
 
 def status_of(results: Mapping[str, GateResult]) -> int:

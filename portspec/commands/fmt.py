@@ -24,17 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Format every spec."""
-    from portspec.errors import Diagnostic, Place, SpecError
     from portspec.fmt import format_spec
+    from portspec.load import read_text
 
     changed = 0
     for path in options.specs:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(
-                [Diagnostic("E001", f"cannot read it: {error}", Place(str(path)))]
-            ) from error
+        text = read_text(path, str(path))
         after = format_spec(text, str(path))
         if after == text:
             continue

@@ -69,14 +69,29 @@ def _prepared(options: argparse.Namespace, console: Console) -> Prepared:
     return prepare(judgement, settings)
 
 
-def _wanted(options: argparse.Namespace, name: str) -> bool:
-    return not options.patterns or any(fnmatch(name, pattern) for pattern in options.patterns)
+def _wanted(options: argparse.Namespace, prepared: Prepared) -> list[str]:
+    """Return the names of the gates that are asked for.
+
+    Raises:
+        UsageError: E904 a name or pattern that no gate has.
+    """
+    from portspec.errors import UsageError
+
+    names = [gate.name for gate in prepared.gates.gates]
+    strange = [p for p in options.patterns if not any(fnmatch(name, p) for name in names)]
+    if strange:
+        remedy = f"Gates: {', '.join(names)}."
+        raise UsageError(f"no gate is called {' or '.join(strange)}", remedy, "E904")
+    patterns = options.patterns or ["*"]
+    return [name for name in names if any(fnmatch(name, p) for p in patterns)]
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
     from portspec.build import listed
 
-    results = [r for r in listed(_prepared(options, console)).values() if _wanted(options, r.gate)]
+    prepared = _prepared(options, console)
+    names = _wanted(options, prepared)
+    results = [r for r in listed(prepared).values() if r.gate in names]
     console.gates(results, options.format)
     return CLEAN
 
@@ -88,6 +103,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
     settings = settings_of(options)
     prepared = _prepared(options, console)
+    names = _wanted(options, prepared)
     tree = prepared.judgement.target.tree
     if any(
         change.ownership != "generated" or not change.path.endswith(".md")
@@ -95,10 +111,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     ):
         remedy = f"Run `portspec build {options.spec}` first."
         raise UsageError("the tree does not hold what the spec says now", remedy, "E903")
-    names = [g.name for g in prepared.gates.gates if _wanted(options, g.name)]
-    if not names:
-        remedy = f"Gates: {', '.join(g.name for g in prepared.gates.gates)}."
-        raise UsageError(f"no gate is called {' or '.join(options.patterns)}", remedy, "E904")
     with locked(tree.root):
         progress = console.progress(len(prepared.gates.gates))
         results = prove(prepared, settings, progress, lambda name: name in names)
@@ -113,9 +125,9 @@ def _why(options: argparse.Namespace, console: Console) -> int:
 
     from portspec.build import reasons
 
-    found = {
-        n: why for n, why in reasons(_prepared(options, console)).items() if _wanted(options, n)
-    }
+    prepared = _prepared(options, console)
+    names = _wanted(options, prepared)
+    found = {name: why for name, why in reasons(prepared).items() if name in names}
     if options.format == "json":
         rows = [{"gate": name, "reasons": why} for name, why in found.items()]
         console.out(json.dumps(rows, indent=1) + "\n")

@@ -7,11 +7,13 @@ stands in its log.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from portspec.gates.result import Outcome
@@ -20,6 +22,7 @@ from portspec.gates.result import Outcome
 def main(request_path: str) -> None:
     """Run the gate that a request file describes, and write its outcome beside it."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
+    signal.signal(signal.SIGQUIT, _told_to_quit)
     try:
         outcome = import_module(request["module"]).run(request["args"])
     except SystemExit as error:
@@ -28,6 +31,11 @@ def main(request_path: str) -> None:
         traceback.print_exc()
         outcome = Outcome("fail", _one_line(error))
     _write(Path(request["result"]), {**asdict(outcome), "device": _device()})
+
+
+def _told_to_quit(_signal: int, _frame: FrameType | None) -> None:
+    """Turn a worker's way of ending its whole family into a failure that says where it happened."""
+    raise RuntimeError("a process that it started has failed and told it to quit (SIGQUIT)")
 
 
 def _one_line(error: BaseException) -> str:

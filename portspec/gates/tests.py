@@ -1,60 +1,77 @@
 """A gate that is an emitted test file, run with plain pytest in the target's tree.
 
-pytest's own summary is not enough: a file with no tests, a test that skips, or a test that somebody took
-out must not look like a pass. So the report is read test by test.
+pytest's own summary is not enough: a file with no tests, a test that skips or is expected to fail, or one
+that somebody took out must not look like a pass. So what became of it is kept test by test.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from portspec.gates.result import Outcome
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test of the report."""
+    """One test, or one file that could not be collected."""
 
     name: str
     verdict: str  # passed, failed or skipped
     message: str
-    properties: tuple[tuple[str, str], ...]
+    properties: tuple[tuple[str, object], ...] = ()
+
+
+class Collector:
+    """A pytest plugin that keeps what became of every test."""
+
+    def __init__(self) -> None:
+        self.cases: dict[str, Case] = {}
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Keep a file that fails, or skips itself, while it is read."""
+        if report.outcome != "passed":
+            self._keep(report, report.outcome, _reason(report))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Keep a test; what its set-up or tear-down did counts when it did not pass."""
+        if hasattr(report, "wasxfail"):
+            self._keep(report, "skipped", f"marked as expected to fail: {report.wasxfail}")
+        elif report.when == "call" or report.outcome != "passed":
+            self._keep(report, report.outcome, _reason(report))
+
+    def _keep(self, report: Any, verdict: str, message: str) -> None:
+        known = self.cases.get(report.nodeid)
+        if known is None or known.verdict == "passed":
+            name = report.nodeid.rpartition("::")[2] or report.nodeid
+            properties = tuple(getattr(report, "user_properties", ()))
+            self.cases[report.nodeid] = Case(name, verdict, message, properties)
+
+
+def _reason(report: Any) -> str:
+    """Return the last line of why a test failed or skipped, as pytest sums it up."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr or "")
 
 
 def run(args: Mapping[str, Any]) -> Outcome:
     """Run `args["file"]` and judge it.
 
     Args:
-        args: `file` relative to the working folder; `report`, where pytest writes its XML; `expects`, parts
-            of the names of tests that must have run; `metrics`, numbers that must have been recorded.
+        args: `file` relative to the working folder; `expects`, parts of the names of tests that must have
+            run; `metrics`, numbers that must have been recorded.
     """
     import pytest
 
-    report = Path(args["report"])
-    report.unlink(missing_ok=True)
-    pytest.main([args["file"], "-q", "-s", "-p", "no:cacheprovider", f"--junitxml={report}"])
-    if not report.is_file():
-        return Outcome("fail", "pytest could not run the file; see the log")
-    return judge(list(read_report(report)), args["expects"], args["metrics"])
-
-
-def read_report(path: Path) -> Iterator[Case]:
-    """Yield the cases of a JUnit XML report."""
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
-        problems = [*case.findall("failure"), *case.findall("error")]
-        skips = case.findall("skipped")
-        first = next(iter(problems or skips), None)
-        yield Case(
-            case.get("name", ""),
-            "failed" if problems else "skipped" if skips else "passed",
-            (first.get("message") or "") if first is not None else "",
-            tuple((p.get("name", ""), p.get("value", "")) for p in case.iter("property")),
-        )
+    collector = Collector()
+    status = pytest.main([args["file"], "-q", "-s", "-p", "no:cacheprovider"], plugins=[collector])
+    outcome = judge(list(collector.cases.values()), args["expects"], args["metrics"])
+    if outcome.status == "pass" and status:
+        return Outcome("fail", f"pytest left with status {int(status)}; see the log")
+    return outcome
 
 
 def judge(cases: list[Case], expects: Iterable[str], metrics: Iterable[str]) -> Outcome:
@@ -87,8 +104,8 @@ def judge(cases: list[Case], expects: Iterable[str], metrics: Iterable[str]) -> 
 def _metrics(cases: Iterable[Case]) -> dict[str, Any]:
     """Collect recorded properties: of numbers recorded several times, the largest; of lists, the union."""
     found: dict[str, Any] = {}
-    for name, text in (pair for case in cases for pair in case.properties):
-        value = _number(text)
+    for name, recorded in (pair for case in cases for pair in case.properties):
+        value = recorded if isinstance(recorded, (int, float)) else str(recorded)
         known = found.get(name)
         if known is None:
             found[name] = value
@@ -98,13 +115,6 @@ def _metrics(cases: Iterable[Case]) -> dict[str, Any]:
             words = {w for v in (known, value) for w in str(v).split(", ") if w}
             found[name] = ", ".join(sorted(words))
     return found
-
-
-def _number(text: str) -> float | int | str:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
 
 
 def _first_line(text: str) -> str:

@@ -112,5 +112,5 @@ def _arguments(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]
     for name in component.spec.reduced:
         if name not in instantiation.args and name in names:
             message = f"{name} is reduced although its published value is not stated"
-            remedy = "Add it to `instantiation.args` with the published value."
+            remedy = "Reduce what the published config holds; if that has it, add it to `instantiation.args`."
             yield port.complain("E133", message, (*base, "reduced", name), remedy, key=True)

@@ -30,7 +30,7 @@ def _component(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]
             "E122", f"{component.name} names no official instantiation", path, remedy, key=True
         )
     if spec.reuse and spec.port:
-        remedy = "Keep the one that is meant."
+        remedy = "Keep the one that is meant; `reuse: ~` takes an inherited class away."
         message = f"{component.name} is both reused and ported"
         yield port.complain("E123", message, (*path, "port"), remedy, key=True)
     if not spec.reuse and not spec.port and spec.kind not in _PASSES_THROUGH:
@@ -41,7 +41,8 @@ def _component(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]
     if spec.reuse and len(spec.evidence or "") < _MIN_EVIDENCE:
         remedy = "Say in `evidence` what was compared: graph, normalisation, activations, positions, state."
         message = f"{component.name} is reused without saying why that is right"
-        yield port.complain("E124", message, (*path, "reuse"), remedy)
+        at = (*path, "evidence" if spec.evidence else "reuse")
+        yield port.complain("E124", message, at, remedy)
     if spec.mapping and not spec.port:
         remedy = "A reused class brings its own mapping; port the class to give it another."
         message = f"{component.name} is reused, so a mapping here would never be read"

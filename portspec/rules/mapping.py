@@ -9,20 +9,25 @@ from portspec.errors import Diagnostic
 from portspec.port import Port
 from portspec.spec import Rule
 
-_GROUP = re.compile(r"\\(\d+)|\\g<(\w+)>")
+_GROUP = re.compile(r"\\([1-9]\d?)|\\g<(\w+)>")
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
     """E136 not a regular expression, E137 no such group, E138 incomplete fusion, E139 said twice."""
     for name, component in port.spec.components.items():
-        yield from _rules(port, ("components", name, "mapping"), component.mapping)
+        base: tuple[str | int, ...] = ("components", name)
+        yield from _rules(port, (*base, "mapping"), component.mapping)
         if component.conversion:
-            yield from _rules(
-                port, ("components", name, "conversion", "rules"), component.conversion.rules
-            )
+            conversion = (*base, "conversion")
+            yield from _rules(port, (*conversion, "rules"), component.conversion.rules)
             for pattern in component.conversion.drop:
-                path = ("components", name, "conversion", "drop", pattern)
-                yield from _pattern(port, path, pattern, key=True)
+                yield from _pattern(port, (*conversion, "drop", pattern), pattern, key=True)
+            for index, pattern in enumerate(component.conversion.keep_fp32):
+                yield from _pattern(port, (*conversion, "keep_fp32", index), pattern)
+        for pattern in component.unused:
+            yield from _pattern(port, (*base, "unused", pattern), pattern, key=True)
+        for pattern in component.parity.blind:
+            yield from _pattern(port, (*base, "parity", "blind", pattern), pattern, key=True)
 
 
 def _rules(port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]) -> Iterator[Diagnostic]:
@@ -49,7 +54,9 @@ def _pattern(
         re.compile(pattern)
     except re.error as error:
         where = f" at character {error.pos + 1}" if error.pos is not None else ""
-        remedy = "Write patterns in single quotes, with a backslash before a literal dot."
+        remedy = (
+            "Close what is opened, and put a backslash before a bracket that is meant as itself."
+        )
         yield port.complain(
             "E136", f"not a regular expression{where}: {error.msg}", path, remedy, "K8", key=key
         )
@@ -58,18 +65,16 @@ def _pattern(
 def _groups(port: Port, path: tuple[str | int, ...], rule: Rule) -> Iterator[Diagnostic]:
     pattern = re.compile(rule.match)
     for found in _GROUP.finditer(rule.to):
-        number, name = found.groups()
-        known = (
-            int(number) <= pattern.groups
-            if number
-            else name in pattern.groupindex or name.isdigit()
-        )
-        if not known:
+        group = found[1] or found[2]
+        if int(group) > pattern.groups if group.isdigit() else group not in pattern.groupindex:
             remedy = f"The pattern has {pattern.groups} group{'s' if pattern.groups != 1 else ''}."
-            message = (
-                f"the replacement uses group {number or name}, which the pattern does not have"
-            )
+            message = f"the replacement uses group {group}, which the pattern does not have"
             yield port.complain("E137", message, (*path, "to"), remedy, "K8")
+            return
+    if "\\" in _GROUP.sub("", rule.to):
+        message = "the replacement has a backslash that leads to no group"
+        remedy = "Write names as they are; only a group has a backslash, as `\\1`."
+        yield port.complain("E137", message, (*path, "to"), remedy, "K8")
 
 
 def _fusions(
@@ -83,6 +88,8 @@ def _fusions(
         counts = {rules[i].fuse[1] for i in members if rules[i].fuse}  # type: ignore[index]
         indexes = sorted(rules[i].fuse[0] for i in members if rules[i].fuse)  # type: ignore[index]
         if len(counts) != 1 or indexes != list(range(min(counts))):
-            message = f"{target} is fused from parts {indexes} of {sorted(counts)}"
+            parts = ", ".join(str(i) for i in indexes)
+            count = " or ".join(str(c) for c in sorted(counts))
+            message = f"{target} is fused from parts {parts} of {count}"
             remedy = "Give every part an index from 0 to count - 1, and the same count."
             yield port.complain("E138", message, (*base, members[0], "fuse"), remedy, "K8")

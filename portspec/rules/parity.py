@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from portspec.errors import Diagnostic
 from portspec.inputs import TensorInput, parse_input
 from portspec.port import Port, ResolvedComponent
+from portspec.provenance import add_decision
 from portspec.spec import PipelineParity, Tolerance
 from portspec.suggest import did_you_mean
 
@@ -21,8 +22,9 @@ _LOOSEST = {
 }
 _LOOSEST_OTHER = (1e-4, 1e-4)
 _LOOSEST_PIPELINE = (1e-2, 1e-2)
+_KINDS = "One of: randn[sizes], randint[sizes] < bound, const[sizes] = value, ones, zeros, mask = lengths."
 _OUTPUT = re.compile(
-    r"^([A-Za-z_]\w*(\(\))?|\[\d+\]|\[\"\w+\"\])?(\.[A-Za-z_]\w*(\(\))?|\[\d+\]|\[\"\w+\"\])*$"
+    r"^([A-Za-z_]\w*(\(\))?|\[-?\d+\]|\[\"\w+\"\])?(\.[A-Za-z_]\w*(\(\))?|\[-?\d+\]|\[\"\w+\"\])*$"
 )
 
 
@@ -80,10 +82,8 @@ def _compared(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]:
         message = "the port leaves the official grid without a decision"
         yield port.complain("E126", message, (*path, "parity", "grid"), remedy, "K10", key=True)
     if parity.grid and parity.grid.decision and parity.grid.decision not in port.spec.decisions:
-        remedy = did_you_mean(
-            parity.grid.decision, port.spec.decisions, "Add it under `decisions`."
-        )
         message = f"there is no decision {parity.grid.decision}"
+        remedy = add_decision(port)
         yield port.complain("E126", message, (*path, "parity", "grid", "decision"), remedy)
 
 
@@ -100,7 +100,7 @@ def _calls(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]:
                     "E130",
                     f"{name}: {error}",
                     (*base, "inputs", name),
-                    "See docs/language.md.",
+                    _KINDS,
                     "K10",
                 )
                 continue
@@ -135,12 +135,14 @@ def _calls(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]:
                 yield port.complain(
                     "E130", f"{chain!r} leads to no output", (*base, "output", side), remedy
                 )
-        for mine in (*call.native.values(), *call.native, *call.drop_native):
-            if mine not in call.inputs and mine not in call.native:
+        named: list[tuple[tuple[str | int, ...], str]] = [
+            *(((*base, "native", name), mine) for name, mine in call.native.items()),
+            *(((*base, "drop_native", i), mine) for i, mine in enumerate(call.drop_native)),
+        ]
+        for path, mine in named:
+            if mine not in call.inputs:
                 remedy = did_you_mean(mine, call.inputs, f"Inputs: {', '.join(call.inputs)}.")
-                yield port.complain(
-                    "E131", f"{mine} is no input of this call", base, remedy, key=True
-                )
+                yield port.complain("E131", f"{mine} is no input of this call", path, remedy)
 
 
 def _config_keys(component: ResolvedComponent) -> list[str]:

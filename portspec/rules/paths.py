@@ -37,6 +37,13 @@ def check(port: Port) -> Iterator[Diagnostic]:
         if why:
             remedy = "Give a path relative to the target tree's root, with forward slashes."
             yield port.complain("E118", f'the path "{value}" is refused: {why}', path, remedy)
+    for name, component in port.spec.components.items():
+        source = component.port.source if component.port else None
+        why = why_unsafe(source, port.loaded.path.parent) if source else None
+        if why:
+            remedy = "Put the file beside the spec and give its name."
+            place = ("components", name, "port", "source")
+            yield port.complain("E118", f'the path "{source}" is refused: {why}', place, remedy)
 
 
 def _paths(port: Port) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,10 +66,10 @@ def modules_in(value: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _stage_names(port: Port, pipeline: Pipeline) -> Iterator[Diagnostic]:
-    counts = Counter(stage.name for stage in pipeline.stages)
+    seen: set[str] = set()
     for index, stage in enumerate(pipeline.stages):
-        if counts[stage.name] > 1:
-            remedy = "The pipeline holds stages by name, so the second would replace the first."
+        if stage.name in seen:
+            remedy = "Call this one otherwise: the pipeline holds stages by name."
             yield port.complain(
                 "E618",
                 f'two stages are called "{stage.name}"',
@@ -78,6 +77,7 @@ def _stage_names(port: Port, pipeline: Pipeline) -> Iterator[Diagnostic]:
                 remedy,
                 "K7",
             )
+        seen.add(stage.name)
         if stage.bespoke and not (stage.requires and stage.provides):
             remedy = (
                 "List the batch fields it reads as `requires` and those it writes as `provides`."
@@ -99,7 +99,7 @@ def _official_modules(port: Port, pipeline: Pipeline) -> Iterator[Diagnostic]:
     optional = {p.name for p in definition.parameters} - official
     for name in sorted(official - set(pipeline.modules)):
         message = f"the official pipeline is built from {name}, which is not a required module"
-        remedy = f"Add {name} to `modules`, or list it under `scope.dropped`."
+        remedy = f"Add {name} to `modules`; without it the official pipeline cannot be run beside the port."
         yield port.complain("E622", message, ("pipeline", "modules"), remedy, "K7", key=True)
     for index, name in enumerate(pipeline.modules):
         if name not in official | optional:

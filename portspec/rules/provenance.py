@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from portspec.errors import Diagnostic
 from portspec.port import Port
@@ -19,11 +21,18 @@ def check(port: Port) -> Iterator[Diagnostic]:
             continue  # said once, for the package
         if is_placeholder(sourced.source):
             continue  # said by another rule
-        verdict = verify(port, sourced.value, sourced.source)
-        if verdict.code:
-            yield port.complain(
-                verdict.code, verdict.message, (*path, "source"), verdict.remedy, "K4"
-            )
+        yield from _verified(port, path, sourced.value, sourced.source)
+    scheduler = port.spec.pipeline.scheduler if port.spec.pipeline else None
+    if scheduler and re.match(r"https://|D\d{3}$", scheduler.source):  # code has no dict to compare
+        yield from _verified(port, ("pipeline", "scheduler"), scheduler.args, scheduler.source)
+
+
+def _verified(
+    port: Port, path: tuple[str | int, ...], value: Any, source: str
+) -> Iterator[Diagnostic]:
+    verdict = verify(port, value, source)
+    if verdict.code:
+        yield port.complain(verdict.code, verdict.message, (*path, "source"), verdict.remedy, "K4")
 
 
 def _sourced(port: Port) -> Iterator[tuple[tuple[str | int, ...], Sourced]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from portspec.port import Port
 from portspec.suggest import did_you_mean
 
 _REQUIRED = ("scope", "weights", "pipeline", "presets", "registry", "examples", "quality")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
@@ -23,6 +25,8 @@ def check(port: Port) -> Iterator[Diagnostic]:
             remedy = f"Add `{name}:`; docs/language.md shows what goes there. Each spec says this for itself."
             yield port.complain("E110", f"a spec that is built says `{name}`", (), remedy)
     yield from _variants(port)
+    if spec.registry or only:
+        yield from _checkpoints(port)
     yield from _presets(port)
     yield from _hub_ids(port)
 
@@ -64,6 +68,22 @@ def _variants(port: Port) -> Iterator[Diagnostic]:
                 )
 
 
+def _checkpoints(port: Port) -> Iterator[Diagnostic]:
+    """What users and tests run must have a checkpoint to load."""
+    spec = port.spec
+    published = {entry.variant for entry in spec.registry if entry.hub}
+    shown: list[tuple[tuple[str | int, ...], str]] = [
+        (("examples", i, "variant"), example.variant) for i, example in enumerate(spec.examples)
+    ]
+    if spec.quality and spec.quality.ssim:
+        shown.append((("quality", "ssim", "variant"), spec.quality.ssim.variant))
+    for path, name in shown:
+        if name not in published and spec.scope and name in spec.scope.variants:
+            message = f'no registry entry has a hub id for the variant "{name}", which is run here'
+            remedy = "Add `hub` to its entry, or show a variant whose checkpoint is published."
+            yield port.complain("E112", message, path, remedy, "K1")
+
+
 def _presets(port: Port) -> Iterator[Diagnostic]:
     spec = port.spec
     for index, entry in enumerate(spec.registry):
@@ -87,15 +107,22 @@ def _presets(port: Port) -> Iterator[Diagnostic]:
 
 
 def _hub_ids(port: Port) -> Iterator[Diagnostic]:
-    ids = Counter(hub for entry in port.spec.registry for hub in entry.hub)
-    for index, entry in enumerate(port.spec.registry):
-        for position, hub in enumerate(entry.hub):
-            path = ("registry", index, "hub", position)
-            if ids[hub] > 1:
-                remedy = "Keep it in the entry whose preset and config its users should get."
-                yield port.complain(
-                    "E116", f'"{hub}" is registered {ids[hub]} times', path, remedy, "K1"
-                )
-            if hub.count("/") != 1 or hub.startswith(("/", ".", "~")) or "\\" in hub or " " in hub:
-                remedy = "A hub id is `organisation/name`; local folders are found by detection."
-                yield port.complain("E115", f'"{hub}" is not a hub id', path, remedy, "K1")
+    spec = port.spec
+    ids = Counter(hub for entry in spec.registry for hub in entry.hub)
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        (("registry", index, "hub", position), hub)
+        for index, entry in enumerate(spec.registry)
+        for position, hub in enumerate(entry.hub)
+    ]
+    for path, hub in named:
+        if ids[hub] > 1:
+            remedy = "Keep it in the entry whose preset and config its users should get."
+            yield port.complain(
+                "E116", f'"{hub}" is registered {ids[hub]} times', path, remedy, "K1"
+            )
+    if spec.weights:
+        named.append((("weights", "hub"), spec.weights.hub))
+    for path, hub in named:
+        if not _HUB_ID.fullmatch(hub):
+            remedy = "A hub id is `organisation/name`; local folders are found by detection."
+            yield port.complain("E115", f'"{hub}" is not a hub id', path, remedy, "K1")
