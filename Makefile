@@ -16,7 +16,7 @@ demo: $(VENV)/.ready ## set everything up, build a port into the real FastVideo 
 	$(BIN)/portspec build $(SPEC)
 
 test: $(VENV)/.ready ## set everything up and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/.ready ## lint, types, and drift of everything that is generated; writes nothing
 	$(BIN)/ruff format --check .

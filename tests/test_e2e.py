@@ -39,8 +39,7 @@ def portspec(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_gate_passes_and_the_table_comes_last(proven: Built) -> None:
     assert proven.status == 0, proven.output
-    table = proven.output.rstrip().splitlines()[-len(GATES) - 8 :]
-    rows = [line.split() for line in table]
+    rows = [line.split() for line in proven.output.splitlines()]
     seen = {row[0]: row[1] for row in rows if row and row[0] in GATES}
     assert seen == dict.fromkeys(GATES, "pass")
 
@@ -68,10 +67,10 @@ def test_a_second_build_runs_no_gate_and_writes_nothing(proven: Built) -> None:
 def test_reports_tell_what_the_gates_have_shown(proven: Built) -> None:
     folder = proven.tree / "tests/local_tests/skyreels_v2"
     status = (folder / "PORT_STATUS.md").read_text("utf-8")
-    for gate in GATES:
-        assert gate in status
+    assert status.count("| non_skip_pass |") == 8  # five components, smoke, parity, example
+    assert "strict_load_status: pass" in status
     assert "not_run" not in status
-    assert "69 of 69 tensors" in (folder / "README.md").read_text("utf-8") + status
+    assert "69 of 69 tensors" in (folder / "README.md").read_text("utf-8")
 
 
 def test_emitted_tests_stand_alone(proven: Built) -> None:
