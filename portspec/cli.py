@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from portspec import commands
 from portspec.console import Console
@@ -33,6 +34,11 @@ from portspec.errors import (
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints look like all others."""
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Print the help now, while a reader that has gone can still be noticed."""
+        super().print_help(file)
+        (file or sys.stdout).flush()
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -64,18 +70,24 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     gc.disable()  # a run is short, and half of a parser's time goes into looking for garbage
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    console = Console()
-    if options.version:
-        from importlib.metadata import version
+    try:
+        parser = build_parser()
+        options = parser.parse_args(argv)
+        console = Console()
+        if options.version:
+            from importlib.metadata import version
 
-        console.out(f"portspec {version('portspec')}\n")
+            console.out(f"portspec {version('portspec')}\n")
+            return commands.CLEAN
+        if options.command is None:
+            parser.print_help()
+            return commands.USAGE
+        return run(options, console)
+    except BrokenPipeError:  # `portspec explain | head` has read enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         return commands.CLEAN
-    if options.command is None:
-        parser.print_help()
-        return commands.USAGE
-    return run(options, console)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -91,9 +103,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except KeyboardInterrupt:
         console.say("interrupted; every file of the target is whole")
         return commands.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return commands.CLEAN
 
 
 def _status(error: PortspecError) -> int:

@@ -6,6 +6,7 @@ finds into diagnostics that name the line, the cause and the remedy.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -123,7 +124,7 @@ def _parent(path: Path, document: Document) -> tuple[Path, Place] | None:
         ]
     )
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # noqa: PTH113 - a name that is too long is no file, either
             return candidate.resolve(), place
     known = sorted(p.stem for p in folder.glob("*.yaml") if p != path)
     remedy = did_you_mean(name, known, f"Specs in {_shown(folder)}: {', '.join(known) or 'none'}.")

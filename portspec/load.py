@@ -136,10 +136,10 @@ def _read(path: Path, shown: str) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        folder = path if path.is_dir() else path.parent
+        folder = path if isinstance(error, IsADirectoryError) else path.parent
         known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file())
         listed = f"Specs in {folder.as_posix()}: {', '.join(known) or 'none'}."
-        remedy = "" if path.is_file() else did_you_mean(path.name, known, listed)
+        remedy = "" if path.name in known else did_you_mean(path.name, known, listed)
         message = f"cannot read it: {error.strerror}"
         raise _fail("E001", message, Place(shown), remedy) from error
     if len(raw) > MAX_SPEC_BYTES:

@@ -127,7 +127,17 @@ def make_plan(
         *_anchored(entries, state, tree, diagnostics, cache),
     ]
     ordered = sorted(changes, key=lambda change: change.path)
-    return Plan(tuple(ordered), tuple(diagnostics), tuple(files), tuple(entries))
+    ours = _ours(entries, state, tree)
+    return Plan(tuple(ordered), tuple(diagnostics), tuple(files), tuple(ours))
+
+
+def _ours(entries: Iterable[Anchored], state: State, tree: Tree) -> Iterator[Anchored]:
+    """Yield the entries that a build owns: what somebody else had written already is not taken out later."""
+    owned = {(entry.path, entry.address) for entry in state.entries}
+    for entry in entries:
+        known = (entry.path, entry.address) in owned
+        if known or not (tree.exists(entry.path) and entry.is_in(tree.text(entry.path))):
+            yield entry
 
 
 def _file(

@@ -177,6 +177,18 @@ def source_lines(text: str) -> list[str]:
     return [text[start:end] for start, end in zip(starts, ends, strict=True) if start < end]
 
 
+def parse(text: str) -> ast.Module:
+    """Parse source text.
+
+    Raises:
+        SyntaxError: It is not Python, or Python's parser gives up on it.
+    """
+    try:
+        return ast.parse(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "it is nested too deeply") from error
+
+
 def read_facts(text: str, module: str, *, is_package: bool) -> dict[str, Any]:
     """Parse source text into JSON facts.
 
@@ -189,9 +201,9 @@ def read_facts(text: str, module: str, *, is_package: bool) -> dict[str, Any]:
         What `Module` reads; for text that does not parse, only `error: [line, message]`.
     """
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        return {"error": [getattr(error, "lineno", 1) or 1, str(getattr(error, "msg", error))]}
+        tree = parse(text)
+    except SyntaxError as error:
+        return {"error": [error.lineno or 1, error.msg]}
     reader = _Reader(text, module, is_package)
     reader.read_body(tree.body, guarded=False)
     reader.read_nested_imports(tree)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from portspec.cache import Cache, content_sha, sha256
 from portspec.errors import Diagnostic, Place, TargetError
-from portspec.pyfacts import Class, Module, read_facts
+from portspec.pyfacts import Class, Module, parse, read_facts
 from portspec.scan import scan
 
 IGNORED_FOLDERS = frozenset(
@@ -101,11 +102,13 @@ class Tree:
         while stack:
             with os.scandir(stack.pop()) as entries:
                 for entry in entries:
+                    if not is_text(entry.name):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         if entry.name not in IGNORED_FOLDERS:
                             stack.append(entry.path)
-                    elif entry.name.endswith(_LISTED):
-                        found[entry.path[cut:]] = entry.stat()
+                    elif entry.name.endswith(_LISTED) and (stat := _stat(entry)):
+                        found[entry.path[cut:]] = stat
         return found
 
     def paths(self, prefix: str = "", suffix: str = ".py") -> list[str]:
@@ -235,7 +238,7 @@ class Tree:
 
         def compute() -> ast.Module:
             try:
-                return ast.parse(self.text(path))
+                return parse(self.text(path))
             except SyntaxError as error:
                 place = self.place(path, error.lineno or 1, error.offset or 0)
                 message = f"this is not Python: {error.msg}"
@@ -321,6 +324,29 @@ class Tree:
         if any(c.facts.name in wanted for c in chain):
             return True
         return any(b.split(".")[-1] in wanted for c in chain for b in c.facts.bases)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Describe a file; None for what is none, such as a pipe or a link to nothing."""
+    try:
+        stat = entry.stat()
+    except OSError:
+        return None
+    return stat if S_ISREG(stat.st_mode) else None
+
+
+def is_text(name: str) -> bool:
+    r"""Tell whether a file name can be written down; nobody can import one that cannot.
+
+    Example:
+        >>> is_text("caf\xe9.py"), is_text("caf\udce9.py")
+        (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def module_name(path: str) -> tuple[str, bool]:

@@ -55,7 +55,7 @@ SUBJECTS: dict[str, tuple[str, Callable[[str], str]]] = {
     "E320": (r"the row for (\w+)", lambda name: f'"{name}"'),
     "E330": (r"a cached snapshot of (\S+)", lambda hub: f'"{hub}"'),
     "E331": (r"a cached snapshot of (\S+)", lambda hub: f'"{hub}"'),
-    "E350": (r"there is no module (\S+)", lambda module: module),
+    "E350": (r"there is no module (\S+)", lambda module: f"{module.rpartition(chr(46))[2]} import"),
     "W314": (r"the preset (\w+)", lambda name: f"{name.upper()} = "),
     "W316": (r"a local (\w+) checkpoint", lambda name: f"class {name}("),
     "W317": (r"declares (\w+) first", lambda name: f'"{name}"'),
@@ -138,18 +138,19 @@ def test_the_order_in_which_the_disk_lists_files_means_nothing(
     assert list(backend.audit(tree, exact=True)) == found
 
 
-@pytest.mark.parametrize("state", ["empty", "damaged", "of another audit"])
-def test_the_cache_means_nothing(
-    released: Path, tmp_path: Path, found: list[Diagnostic], state: str
-) -> None:
-    if state == "damaged":
-        (tmp_path / "index.sqlite").write_text("this is no database\n" * 100, encoding="utf-8")
-    cache = Cache(tmp_path)
-    if state == "of another audit":
-        audit(released, cache)
-        cache.save()
+def test_the_cache_means_nothing(released: Path, tmp_path: Path, found: list[Diagnostic]) -> None:
+    """An empty one, and what it holds after."""
+    for _ in range(2):
         cache = Cache(tmp_path)
-    assert audit(released, cache) == found
+        assert audit(released, cache) == found
+        cache.save()
+
+
+def test_a_damaged_cache_means_nothing(
+    released: Path, tmp_path: Path, found: list[Diagnostic]
+) -> None:
+    (tmp_path / "index.sqlite").write_text("this is no database\n" * 100, encoding="utf-8")
+    assert audit(released, Cache(tmp_path)) == found
 
 
 def test_a_run_in_progress_does_not_keep_another_from_remembering(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def _not_utf8_name(folder: Path) -> None:
 
 
 def _huge(folder: Path) -> None:
-    (folder / "fastvideo" / "huge.py").write_text("x = 1\n" * 1_000_000, encoding="utf-8")
+    (folder / "fastvideo" / "huge.py").write_text("x = 1\n" * 200_000, encoding="utf-8")
 
 
 def _huge_line(folder: Path) -> None:
@@ -328,7 +329,7 @@ HARM: dict[Callable[[Path], None], set[str]] = {
     _folder_named_like_a_file: set(),
     _pipe: set(),
     _deep: set(),
-    _files_are_gone: {"E340", "E350", "E351", "W316", "E313", "E315"},
+    _files_are_gone: {"E330", "E350"},
 }
 
 

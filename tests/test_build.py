@@ -180,6 +180,22 @@ def _without_720p(text: str) -> str:
     return "".join(kept).replace("none: [720p]", "none: []")
 
 
+def test_an_entry_that_was_there_before_stays_when_the_spec_drops_it(
+    copy: Path, workspace: Path
+) -> None:
+    """`guidance_rescale` is FastVideo's own; a spec that names it does not come to own it."""
+    spec = workspace / SPEC
+    without = spec.read_text(encoding="utf-8")
+    own = "{type: float, default: 0.0, help: How far guidance is scaled back., cli: false}"
+    spec.write_text(f"{without}\nsampling_params:\n  guidance_rescale: {own}\n", encoding="utf-8")
+    files = ("fastvideo/api/sampling_param.py", "fastvideo/pipelines/pipeline_batch_info.py")
+    before = [(copy / path).read_bytes() for path in files]
+    assert build(copy) == CLEAN
+    spec.write_text(without, encoding="utf-8")
+    assert build(copy) == CLEAN
+    assert [(copy / path).read_bytes() for path in files] == before
+
+
 def test_an_example_that_the_spec_drops_is_deleted(copy: Path, workspace: Path) -> None:
     build(copy)
     spec = workspace / SPEC

@@ -1,14 +1,20 @@
-"""Trees beside the released one: a git checkout's documentation, and what a tree holds."""
+"""Trees beside the released one: a git checkout with its documentation, and ports that were built."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from portspec.codegen.facts import INVENTORY, PIPELINE_CONFIG_BASE, SUPPORT_MATRIX
 from portspec.codegen.index import FastVideoIndex
 from portspec.codegen.index.configs import config_fields
+from portspec.commands import CLEAN
+from portspec.state import FOLDER
 from portspec.tree import Tree
+from tests.conftest import ROOT, run
 
 # An argument of a port's own, without which no build touches the inventory.
 ARGUMENT = """
@@ -122,3 +128,56 @@ def stamps(folder: Path) -> dict[str, int]:
     """Return when every file under a folder was last written."""
     files = (p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
     return {p.relative_to(folder).as_posix(): p.stat().st_mtime_ns for p in files}
+
+
+SPECS = {
+    "skyreels_v2": "specs/skyreels_v2.yaml",
+    "wan_anime": "examples/new_checkpoint/port.yaml",
+    "skyreels_native": "examples/ported_network/port.yaml",
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One of the repository's ports in a tree of its own: every file before and after the build."""
+
+    family: str
+    folder: Path
+    before: dict[str, bytes]
+    after: dict[str, bytes]
+
+    @property
+    def created(self) -> dict[str, str]:
+        """Files that the build made in the tree, the record of it left out."""
+        new = self.after.keys() - self.before.keys()
+        return {path: self.text(path) for path in sorted(new) if not path.startswith(FOLDER)}
+
+    @property
+    def record(self) -> dict[str, str]:
+        """Files that the build made for itself."""
+        return {path: self.text(path) for path in sorted(self.after) if path.startswith(FOLDER)}
+
+    @property
+    def edited(self) -> dict[str, str]:
+        """Files of other people that the build put something into."""
+        changed = (path for path, old in self.before.items() if self.after[path] != old)
+        return {path: self.text(path) for path in sorted(changed)}
+
+    def text(self, path: str) -> str:
+        return self.after[path].decode()
+
+
+_PORTS: dict[str, Port] = {}
+
+
+def port(family: str, released: Path, factory: pytest.TempPathFactory) -> Port:
+    """Build one of the repository's ports into a copy of the released tree, once for all tests."""
+    if family not in _PORTS:
+        folder = factory.mktemp(family) / "FastVideo"
+        shutil.copytree(released, folder)
+        before = contents(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder.parent)
+            assert run("build", ROOT / SPECS[family], "--target", folder, "--no-gates") == CLEAN
+        _PORTS[family] = Port(family, folder, before, contents(folder))
+    return _PORTS[family]

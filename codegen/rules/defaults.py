@@ -99,6 +99,12 @@ def _config(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
                 )
                 message = f"{base.facts.name} has no field {name}"
                 yield port.complain("E611", message, (*path, name), remedy, "K6", key=True)
+    for argument, value in (pipeline.scheduler.args if pipeline.scheduler else {}).items():
+        if isinstance(value, str) and value[:1] == "$" and value[1:] not in known:
+            remedy = did_you_mean(value[1:], known, "Name a field of it, as `$flow_shift`.")
+            message = f"{base.facts.name} has no field {value[1:]}"
+            path = ("pipeline", "scheduler", "args", argument)
+            yield port.complain("E611", message, path, remedy, "K6")
 
 
 def _precisions(port: Port) -> Iterator[Diagnostic]:
@@ -112,8 +118,8 @@ def _precisions(port: Port) -> Iterator[Diagnostic]:
             yield port.complain("E601", message, ("components", name), remedy, "K4", key=True)
         elif port.spec.extends and not port.loaded.states(*path):
             remedy = "State it in this spec, with a source that speaks of this model."
-            message = f"the precision of {name} is inherited from {port.at(*path).file}"
-            yield port.complain("E602", message, path, remedy, "K4")
+            message = f"the precision of {name} is inherited from {port.at(*path)}"
+            yield port.complain("E602", message, ("components", name), remedy, "K4", key=True)
 
 
 def _public_arguments(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:

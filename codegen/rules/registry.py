@@ -42,10 +42,8 @@ def _loaders(port: Port, index: FastVideoIndex) -> Iterator[Diagnostic]:
             )
             yield port.complain("E620", f"the target has no loader for {name}", path, remedy, "K1")
         elif component and component.library not in (loader.library, "fastvideo"):
-            message = (
-                f"{name} is loaded as {loader.library}, and the checkpoint says {component.library}"
-            )
-            remedy = f"Name the class of {loader.library} that model_index.json carries for {name}."
+            message = f"{name} is loaded from {loader.library}, and its definition is in {component.library}"
+            remedy = f"Name the {loader.library} class that model_index.json has for {name}."
             yield port.complain("E621", message, ("components", name, "definition"), remedy, "K1")
 
 

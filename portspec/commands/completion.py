@@ -25,5 +25,5 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     from portspec.cli import build_parser
 
-    console.out(shtab.complete(build_parser(), shell=options.shell))
+    console.out(shtab.complete(build_parser(), shell=options.shell) + "\n")
     return CLEAN

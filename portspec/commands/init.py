@@ -42,6 +42,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             file.write(text)
     except FileExistsError as error:
         raise UsageError(f"{path} is there already", "Choose another name, or edit it.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
     console.out(f"wrote {path}\n")
     console.say(f"next: fill in what is marked, then run `portspec check {path}`")
     return CLEAN

@@ -124,7 +124,9 @@ def _result(diagnostic: Diagnostic, rule: int) -> dict[str, Any]:
 
 
 def _physical(place: Place) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": place.file}}
+    from urllib.parse import quote
+
+    location: dict[str, Any] = {"artifactLocation": {"uri": quote(place.file)}}
     if place.line:
         region = {"startLine": place.line}
         location["region"] = {**region, "startColumn": place.column} if place.column else region

@@ -20,13 +20,7 @@ _TYPES = frozenset(("bool", "dict", "float", "int", "list", "str", "tuple"))
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
-    """E105 a text that is no such expression, and a name that is none."""
-    pipeline = port.spec.pipeline
-    for name, value in (pipeline.scheduler.args if pipeline and pipeline.scheduler else {}).items():
-        if isinstance(value, str) and value[:1] == "$" and not value[1:].isidentifier():
-            path = ("pipeline", "scheduler", "args", name)
-            remedy = "Write `$` and the name of a field of the pipeline config, as `$flow_shift`."
-            yield port.complain("E105", f"{name} is malformed: {value!r}", path, remedy)
+    """E105 a text that is no such expression, and a file that is no module."""
     for name, component in port.spec.components.items():
         if component.port is None:
             continue

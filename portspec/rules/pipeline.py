@@ -41,10 +41,9 @@ def _modules(port: Port, pipeline: Pipeline) -> Iterator[Diagnostic]:
         for argument, value in stage.args.items():
             for name, optional in modules_in(value):
                 if not optional and name not in pipeline.modules:
-                    remedy = did_you_mean(
-                        name,
-                        pipeline.modules,
-                        f"Write ${name}? if it may be missing, or add it to `modules`.",
+                    known = ", ".join(pipeline.modules)
+                    remedy = (
+                        f"Add it to `modules` ({known}), or write ${name}? if it may be missing."
                     )
                     message = f"the stage uses ${name}, which is not a required module"
                     yield port.complain(

@@ -1,0 +1,3 @@
+"""Recorded outputs: tests among them belong to FastVideo."""
+
+collect_ignore_glob = ["*"]
