@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+_TICK_NS = 50_000_000  # clocks of file systems tick every 1 to 10 ms
 _TABLES = """
 create table if not exists memo (kind text, key text, value text, primary key (kind, key)) without rowid;
-create table if not exists file (
-    path text primary key, size integer, mtime_ns integer, sha text) without rowid;
+create table if not exists stamped (
+    path text primary key, stamp text, sha text) without rowid;
 """
 
 
@@ -83,9 +85,9 @@ class Cache:
 
     def __init__(self, root: Path | None = None) -> None:
         self._db = self._open(root or cache_root())
-        self._files: dict[str, tuple[int, int, str]] | None = None
+        self._files: dict[str, tuple[str, str]] | None = None
         self._new_memos: dict[tuple[str, str], str] = {}
-        self._new_files: dict[str, tuple[int, int, str]] = {}
+        self._new_files: dict[str, tuple[str, str]] = {}
 
     @staticmethod
     def _open(root: Path) -> sqlite3.Connection:
@@ -130,17 +132,24 @@ class Cache:
         return value
 
     def file_sha(self, path: str, stat: os.stat_result) -> str:
-        """Return the content hash of a file, reading it only when its size or time has changed."""
+        """Return the content hash of a file, reading it only when it may have changed.
+
+        A file keeps its size and its time of change when somebody sets the time back, so the time at which
+        its inode changed counts too, which nobody can set. A file that was written just now may be written
+        again within the same tick of the clock, so its hash is not kept.
+        """
         if self._files is None:
             self._files = {}
             with suppress(sqlite3.Error):
-                rows = self._db.execute("select path, size, mtime_ns, sha from file")
-                self._files = {p: (size, mtime, sha) for p, size, mtime, sha in rows}
+                rows = self._db.execute("select path, stamp, sha from stamped")
+                self._files = {p: (stamp, sha) for p, stamp, sha in rows}
+        stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
         known = self._files.get(path)
-        if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
-            return known[2]
+        if known and known[0] == stamp:
+            return known[1]
         sha = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        self._files[path] = self._new_files[path] = (stat.st_size, stat.st_mtime_ns, sha)
+        if time.time_ns() - stat.st_ctime_ns > _TICK_NS:
+            self._files[path] = self._new_files[path] = (stamp, sha)
         return sha
 
     def save(self) -> None:
@@ -152,6 +161,6 @@ class Cache:
         with suppress(sqlite3.Error):
             with self._db:
                 self._db.executemany("replace into memo values (?, ?, ?)", memos)
-                self._db.executemany("replace into file values (?, ?, ?, ?)", files)
+                self._db.executemany("replace into stamped values (?, ?, ?)", files)
             self._new_memos.clear()
             self._new_files.clear()

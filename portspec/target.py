@@ -33,11 +33,11 @@ def default_target(source: SourceDistribution, folder: Path, say: Callable[[str]
     if not copy.is_dir():
         unpacked = fetch(source, say)
         say(f"copying {source.folder} to {BUILD}/")
-        draft = copy.with_name(f".{source.folder}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(unpacked, draft)
-        _start_history(draft, source)
-        draft.replace(copy)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".") as scratch:
+            draft = Path(shutil.copytree(unpacked, Path(scratch) / source.folder))
+            _start_history(draft, source)
+            _move(draft, copy)
     return copy
 
 
@@ -57,8 +57,17 @@ def fetch(source: SourceDistribution, say: Callable[[str], None]) -> Path:
             raise TargetError([Diagnostic("E305", message, Place(source.requirement), remedy)])
         draft = Path(scratch) / "unpacked"
         unpack(archive, draft)
-        (draft / source.folder).replace(unpacked)
+        _move(draft / source.folder, unpacked)
     return unpacked
+
+
+def _move(folder: Path, place: Path) -> None:
+    """Put a finished folder in its place, unless another process has just put its own there."""
+    try:
+        folder.replace(place)
+    except OSError:
+        if not place.is_dir():
+            raise
 
 
 def _download(source: SourceDistribution, folder: Path) -> Path:
