@@ -39,7 +39,7 @@ fix: $(VENV)/.ready ## format, and mend what can be mended by itself
 	$(BIN)/portspec fmt specs/*.yaml examples/*/port.yaml
 
 golden: $(VENV)/.ready ## write the outputs that tests compare with; read the diff before committing it
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_codes.py tests/test_golden.py
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_codes.py tests/test_golden.py tests/test_audit.py
 
 schemas: $(VENV)/.ready ## write schemas/ and docs/language.md
 	$(BIN)/portspec schema --write

@@ -15,7 +15,6 @@ FORWARD_BATCH = "fastvideo/pipelines/pipeline_batch_info.py"
 PIPELINE_CONFIG_BASE = "fastvideo.configs.pipelines.base:PipelineConfig"
 INVENTORY = "docs/design/inference_schema_parity_inventory.yaml"
 SUPPORT_MATRIX = "docs/inference/support_matrix.md"
-LOCAL_TESTS_INDEX = "tests/local_tests/README.md"
 LINE_LIMIT = 120
 # Packages whose version decides what the gates compute, beside the official ones that a spec pins.
 PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "accelerate", "torchvision")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _TICK_NS = 50_000_000  # clocks of file systems tick every 1 to 10 ms
+_MAX_BYTES = 256 * 1024 * 1024
 _TABLES = """
 create table if not exists memo (kind text, key text, value text, primary key (kind, key)) without rowid;
 create table if not exists stamped (
@@ -159,8 +160,18 @@ class Cache:
         if not memos and not files:
             return
         with suppress(sqlite3.Error):
+            self._prune()
             with self._db:
                 self._db.executemany("replace into memo values (?, ?, ?)", memos)
                 self._db.executemany("replace into stamped values (?, ?, ?)", files)
             self._new_memos.clear()
             self._new_files.clear()
+
+    def _prune(self) -> None:
+        """Start over when answers of older versions have piled up; only time is lost."""
+        pages = self._db.execute("pragma page_count").fetchone()[0]
+        size = self._db.execute("pragma page_size").fetchone()[0]
+        if pages * size > _MAX_BYTES:
+            with self._db:
+                self._db.execute("delete from memo")
+            self._db.execute("vacuum")

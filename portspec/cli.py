@@ -19,7 +19,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 from portspec import commands
 from portspec.console import Console
@@ -35,10 +35,10 @@ from portspec.errors import (
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints look like all others."""
 
-    def print_help(self, file: IO[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         """Print the help now, while a reader that has gone can still be noticed."""
         super().print_help(file)
-        (file or sys.stdout).flush()
+        sys.stdout.flush()
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

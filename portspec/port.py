@@ -6,7 +6,9 @@ arguments, every official reference has been looked up, and each value can still
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -161,7 +163,7 @@ def _scaffolds(loaded: LoadedSpec) -> Iterator[tuple[str, str]]:
     for component in loaded.spec.components.values():
         if component.port and component.port.source:
             path = loaded.path.parent / component.port.source
-            if path.is_file():
+            with suppress(OSError, ValueError):
                 yield component.port.file, path.read_text(encoding="utf-8")
 
 
@@ -171,7 +173,7 @@ def _clone(spec: PortSpec, tree: Tree) -> Path | None:
         return None
     path = tree.root / folder
     source = path / "src"
-    return source if source.is_dir() else path
+    return source if os.path.isdir(source) else path  # noqa: PTH112 - a name may be too long
 
 
 def _component(

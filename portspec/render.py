@@ -69,7 +69,7 @@ def python(value: Any) -> str:
     return repr(value)
 
 
-def python_text(text: str, indent: int = 0, width: int = 116) -> str:
+def python_text(text: Any, indent: int = 0, width: int = 116) -> str:
     """Return a text as Python source that keeps within `width`, as adjacent literals in parentheses.
 
     Args:
@@ -77,7 +77,7 @@ def python_text(text: str, indent: int = 0, width: int = 116) -> str:
         indent: Column of the first literal.
         width: Last column that may be used.
     """
-    if indent + len(python(text)) <= width:
+    if not isinstance(text, str) or indent + len(python(text)) <= width:
         return python(text)
     room = width - indent - 4
     lines = textwrap.wrap(text, room, drop_whitespace=False, break_on_hyphens=False)

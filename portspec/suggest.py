@@ -27,15 +27,24 @@ def distance(a: str, b: str) -> int:
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate closest to `word`, if it is close enough to be what was meant.
 
+    Of two that are as close, the one that starts more like it is taken; if there still are two, none is.
+
     Example:
         >>> nearest("dti", ["to", "dit", "vae"]), nearest("zebra", ["dit", "vae"])
         ('dit', None)
+        >>> nearest("T2W", ["T2V", "T2I", "I2V"])
     """
-    limit = max(1, len(word) // 3)
-    scored = sorted((distance(word.lower(), c.lower()), c) for c in candidates)
+    limit, word = max(1, len(word) // 3), word.lower()
+    scored = sorted((distance(word, c.lower()), -_shared(word, c.lower()), c) for c in candidates)
     if not scored or scored[0][0] > limit:
         return None
-    return scored[0][1]
+    if len(scored) > 1 and scored[0][:2] == scored[1][:2]:
+        return None
+    return scored[0][2]
+
+
+def _shared(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
 
 
 def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:

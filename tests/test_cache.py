@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portspec import cache as caching
 from portspec import target as fetching
 from portspec.backend import backends
 from portspec.cache import Cache
@@ -46,6 +47,19 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path: Path, content: by
     cache = Cache(tmp_path)
     assert cache.memo("kind", "key", lambda: 1) == 1
     cache.save()
+
+
+def test_a_cache_that_has_grown_starts_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "_MAX_BYTES", 100_000)
+    cache = Cache(tmp_path)
+    for number in range(3):
+        cache.put("kind", f"key {number}", "x" * 100_000)
+        cache.save()
+    kept = [n for n in range(3) if Cache(tmp_path).get("kind", f"key {n}") is not None]
+    assert kept == [2]
+    assert (tmp_path / "index.sqlite").stat().st_size < 300_000
 
 
 def test_a_check_is_asked_again_when_anything_it_read_has_changed(

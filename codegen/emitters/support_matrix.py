@@ -1,4 +1,4 @@
-"""Documentation tables, where the tree has them: the support matrix and the index of local tests."""
+"""The row of the support matrix, where the tree has one."""
 
 from __future__ import annotations
 

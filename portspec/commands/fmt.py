@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Format every spec."""
+    from shutil import copymode
+
     from portspec.fmt import format_spec
     from portspec.load import read_text
 
@@ -36,7 +38,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         changed += 1
         console.say(f"{path} {'would be' if options.check else 'was'} laid out anew")
         if not options.check:
-            draft = path.with_name(f".{path.name}.draft")
+            file = path.resolve()
+            draft = file.with_name(f".{file.name}.draft")
             draft.write_text(after, encoding="utf-8")
-            draft.replace(path)
+            copymode(file, draft)
+            draft.replace(file)
     return PENDING if changed and options.check else CLEAN

@@ -198,6 +198,7 @@ class Runner:
     def _lose_server(self, state: _State, event: Event) -> None:
         for name, running in list(state.running.items()):
             del state.running[name]
+            _kill(running.pid)
             message = f"the gate server ended; see {self._environment.logs / 'server.log'}"
             result = GateResult(name, "fail", running.gate.basis, message)
             self._settle(

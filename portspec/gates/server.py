@@ -61,6 +61,7 @@ class Server:
         """Turn this fork into the gate; never return."""
         try:
             os.setsid()
+            os.close(self._reports)  # or the runner would not hear that this server has gone
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)

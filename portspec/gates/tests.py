@@ -50,11 +50,15 @@ class Collector:
 
 
 def _reason(report: Any) -> str:
-    """Return the last line of why a test failed or skipped, as pytest sums it up."""
+    """Return why a test failed or skipped; of a file that does not import, pytest's last line marked E."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(crash.message if crash else report.longrepr or "")
+    if crash:
+        return str(crash.message)
+    text = str(report.longrepr or "")
+    marked = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
+    return marked[-1] if marked else text
 
 
 def run(args: Mapping[str, Any]) -> Outcome:

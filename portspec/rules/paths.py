@@ -14,6 +14,8 @@ def why_unsafe(path: str, root: Path) -> str | None:
     pure = PurePosixPath(path)
     if not path or path != path.strip() or "\0" in path:
         return "it is not a path"
+    if len(path) > 1000 or any(len(part.encode()) > 200 for part in pure.parts):
+        return "it is too long for a file system"
     if pure.is_absolute() or path.startswith("~") or path[1:2] == ":":
         return "it is absolute"
     if "\\" in path:
