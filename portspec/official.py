@@ -104,13 +104,16 @@ class OfficialSource:
         return bool(tree and tree.path_of(module))
 
     def symbols(self, ref: str) -> list[str]:
-        """List what a module defines, for suggestions."""
-        module = ref.partition(":")[0]
+        """List what a module defines, or the methods of the class that `ref` names, for suggestions."""
+        module, _, symbol = ref.partition(":")
         tree = self._tree_of(module)
         path = tree.path_of(module) if tree else None
         if tree is None or path is None:
             return []
         facts = tree.module(path)
+        owner = facts.classes.get(symbol.partition(".")[0])
+        if owner and "." in symbol:
+            return [f"{owner.name}.{name}" for name in owner.methods]
         return [*facts.classes, *facts.functions, *(a.name for a in facts.assignments)]
 
     def _tree_of(self, module: str) -> Tree | None:

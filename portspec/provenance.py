@@ -199,6 +199,8 @@ def _spellings(value: Any) -> tuple[str, ...]:
         return _SPELLINGS.get(value, (value,))
     if isinstance(value, float) and value.is_integer():
         return (repr(value), str(int(value)))
+    if type(value) is int:
+        return (repr(value), repr(float(value)))
     return (repr(value), str(value).lower())
 
 

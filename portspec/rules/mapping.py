@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from portspec.errors import Diagnostic
@@ -52,13 +53,19 @@ def _pattern(
 ) -> Iterator[Diagnostic]:
     try:
         re.compile(pattern)
-    except re.error as error:
-        where = f" at character {error.pos + 1}" if error.pos is not None else ""
+    except (re.error, OverflowError, RecursionError) as error:
+        position = getattr(error, "pos", None)
+        where = f" at character {position + 1}" if position is not None else ""
         remedy = (
             "Close what is opened, and put a backslash before a bracket that is meant as itself."
         )
         yield port.complain(
-            "E136", f"not a regular expression{where}: {error.msg}", path, remedy, "K8", key=key
+            "E136",
+            f"not a regular expression{where}: {getattr(error, 'msg', error)}",
+            path,
+            remedy,
+            "K8",
+            key=key,
         )
 
 
@@ -87,7 +94,10 @@ def _fusions(
     for target, members in groups.items():
         counts = {rules[i].fuse[1] for i in members if rules[i].fuse}  # type: ignore[index]
         indexes = sorted(rules[i].fuse[0] for i in members if rules[i].fuse)  # type: ignore[index]
-        if len(counts) != 1 or indexes != list(range(min(counts))):
+        # Several sets of rules may fuse into parameters of one name, such as double and single blocks.
+        sets = Counter(indexes)
+        whole = sorted(sets) == list(range(min(counts))) and len(set(sets.values())) == 1
+        if len(counts) != 1 or not whole:
             parts = ", ".join(str(i) for i in indexes)
             count = " or ".join(str(c) for c in sorted(counts))
             message = f"{target} is fused from parts {parts} of {count}"
