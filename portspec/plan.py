@@ -121,23 +121,14 @@ def make_plan(
     """
     files, entries = split(edits)
     diagnostics: list[Diagnostic] = []
+    ours: list[Anchored] = []
     changes = [
         *(_file(file, state, tree, diagnostics, frozenset(replace)) for file in files),
         *_gone(files, state, tree, diagnostics),
-        *_anchored(entries, state, tree, diagnostics, cache),
+        *_anchored(entries, state, tree, diagnostics, cache, ours),
     ]
     ordered = sorted(changes, key=lambda change: change.path)
-    ours = _ours(entries, state, tree)
     return Plan(tuple(ordered), tuple(diagnostics), tuple(files), tuple(ours))
-
-
-def _ours(entries: Iterable[Anchored], state: State, tree: Tree) -> Iterator[Anchored]:
-    """Yield the entries that a build owns: what somebody else had written already is not taken out later."""
-    owned = {(entry.path, entry.address) for entry in state.entries}
-    for entry in entries:
-        known = (entry.path, entry.address) in owned
-        if known or not (tree.exists(entry.path) and entry.is_in(tree.text(entry.path))):
-            yield entry
 
 
 def _file(
@@ -214,7 +205,9 @@ def _anchored(
     tree: Tree,
     diagnostics: list[Diagnostic],
     cache: Cache,
+    ours: list[Anchored],
 ) -> Iterator[Change]:
+    """Yield the files that entries change, and collect the entries that the build owns."""
     for path in sorted({e.path for e in (*entries, *state.entries)}):
         mine = [e for e in entries if e.path == path]
         cause = mine[0].item if mine else "the entry is gone from the spec"
@@ -223,7 +216,8 @@ def _anchored(
             diagnostics.append(Diagnostic("E222", message, tree.place(path), _LAYOUT))
             continue
         before = tree.text(path)
-        after, problems = _with(before, state.entries_of(path), mine, cache)
+        after, problems, theirs = _with(before, state.entries_of(path), mine, cache)
+        ours += [entry for index, entry in enumerate(mine) if index not in theirs]
         if problems:
             diagnostics += [
                 Diagnostic(code, message, tree.place(path, line), remedy)
@@ -240,17 +234,24 @@ _LAYOUT = "The target tree is not laid out as expected; docs/target.md says what
 
 def _with(
     text: str, old: Sequence[Anchored], new: Sequence[Anchored], cache: Cache
-) -> tuple[str, list[tuple[str, str, int, str]]]:
-    """Return the text with old entries replaced by new ones, or the problems in the way."""
+) -> tuple[str, list[tuple[str, str, int, str]], set[int]]:
+    """Return the text with old entries replaced by new ones, or the problems in the way.
+
+    Returns:
+        The text; the problems; and which of the new entries somebody else had written already: they are not
+        ours, and will not be taken out with what is.
+    """
     rows = [[record(e) for e in old], [record(e) for e in new]]
 
     def compute() -> list[object]:
         dropped = [e for e in old if e not in new and e.is_in(text)]
+        owned = {e.address for e in old}
+        theirs = [i for i, e in enumerate(new) if e.address not in owned and e.is_in(text)]
         try:
-            return [apply_edits(remove_edits(text, dropped), new), []]
+            return [apply_edits(remove_edits(text, dropped), new), [], theirs]
         except EmitError as error:
             found = error.diagnostics
-            return [text, [[d.code, d.message, d.place.line, d.remedy] for d in found]]
+            return [text, [[d.code, d.message, d.place.line, d.remedy] for d in found], theirs]
 
-    after, problems = cache.memo("edit", sha256(text, dump(rows)), compute)
-    return str(after), [(str(c), str(m), int(n), str(r)) for c, m, n, r in problems]
+    after, problems, theirs = cache.memo("edit", sha256(text, dump(rows)), compute)
+    return str(after), [(str(c), str(m), int(n), str(r)) for c, m, n, r in problems], set(theirs)

@@ -71,21 +71,50 @@ def port_schema(*, complete: bool = False) -> dict[str, Any]:
 
 
 def _relaxed(raw: dict[str, Any]) -> dict[str, Any]:
-    """Demand nothing in sections that a spec may inherit."""
+    """Demand nothing in sections that a spec may inherit, and allow null, which takes a value away."""
     fields = raw["properties"]
     inheritable = {name for name, field in fields.items() if field.get("inherit") != "never"}
     reached: set[str] = set()
     todo = [fields[name] for name in inheritable]
     while todo:
-        for name in _references(todo.pop()) - reached - _WHOLE:
+        for name in _references(todo.pop()) - reached:
             reached.add(name)
             todo.append(raw["$defs"][name])
     definitions = {
-        name: {k: v for k, v in model.items() if k != "required"} if name in reached else model
+        name: _removable(model, whole=name in _WHOLE) if name in reached else model
         for name, model in raw["$defs"].items()
     }
+    properties = {n: _or_null(f) if n in inheritable else f for n, f in fields.items()}
     required = [name for name in raw["required"] if name not in inheritable]
-    return {**raw, "$defs": definitions, "required": required}
+    return {**raw, "$defs": definitions, "properties": properties, "required": required}
+
+
+def _removable(model: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Allow null for a section and for what it inherits."""
+    if whole:
+        return _or_null(model)
+    fields = {
+        name: field if field.get("inherit") == "never" else _or_null(field)
+        for name, field in model["properties"].items()
+    }
+    kept = {k: v for k, v in model.items() if k != "required"}
+    return _or_null({**kept, "properties": fields})
+
+
+def _or_null(node: dict[str, Any]) -> dict[str, Any]:
+    """Allow null without `anyOf`, for which editors have no words."""
+    node = _without_null(node)
+    if "enum" in node:
+        node = {**node, "enum": [*node["enum"], None]}
+    if isinstance(node.get("type"), str):
+        node = {**node, "type": [node["type"], "null"]}
+    if node.get("inherit") == "replace":
+        return node
+    if isinstance(values := node.get("additionalProperties"), dict):
+        node = {**node, "additionalProperties": _or_null(values)}
+    if values := node.get("patternProperties"):
+        node = {**node, "patternProperties": {k: _or_null(v) for k, v in values.items()}}
+    return node
 
 
 def _references(node: Any) -> set[str]:
@@ -117,6 +146,8 @@ def _plain(node: Any, *, top: bool = False) -> Any:
             continue
         else:
             kept[key] = _plain(value)
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False  # names have a form
     return _inherited(kept, node.get("inherit"))
 
 

@@ -99,6 +99,7 @@ class Tree:
         found: dict[str, os.stat_result] = {}
         stack = [str(self.root)]
         cut = len(str(self.root)) + 1
+        self.cache.preload(str(self.root))
         while stack:
             with os.scandir(stack.pop()) as entries:
                 for entry in entries:
