@@ -80,9 +80,7 @@ class FastVideo:
         """Return the gates of a port."""
         from portspec.codegen import gates
 
-        context = gates.GateContext(
-            port, self._index(port.tree), settings.local, settings.weights, settings.dtype
-        )
+        context = gates.GateContext(port, self._index(port.tree), settings.local, settings.weights)
         variables = gates.environment_variables(port.tree.root)
         return GatePlan(tuple(gates.declare_all(context)), variables, gates.PRELOAD)
 

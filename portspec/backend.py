@@ -40,7 +40,6 @@ class GateSettings:
 
     local: Path
     weights: Path | None = None
-    dtype: str = "fp32"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portspec.apply import write_all
-from portspec.backend import GatePlan, GateSettings
+from portspec.backend import GatePlan, GateSettings, Target
+from portspec.cache import sha256
 from portspec.gates.result import Gate, GateResult, in_order
 from portspec.gates.runner import Environment, Event, Runner
 from portspec.judge import Judgement
@@ -25,6 +26,7 @@ from portspec.state import (
     state_files,
     state_folder,
 )
+from portspec.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def prepare(judgement: Judgement, settings: Settings, give_up: Sequence[str] = (
     family = judgement.port.family
     staged = replace(judgement.port, tree=judgement.staged)
     local = local_folder(tree.root.resolve(), family)
-    gates = backend.gates(staged, GateSettings(local, settings.weights, settings.dtype))
+    gates = backend.gates(staged, GateSettings(local, settings.weights))
     valid = still_valid(gates, tree.root, family)
     reports = backend.report(judgement.port, _ordered(gates, valid))
     return Prepared(judgement.planned_again(reports, give_up), gates, valid)
@@ -126,12 +128,31 @@ def prove(
     local.mkdir(parents=True, exist_ok=True)
     for name, result in known.items():
         event(name, result)
+    before = _fingerprint(judgement)
     with Runner(environment) as runner:
         results = runner.run(gates.gates, known, event)
     edited = judgement.plan.edited
     results = {g.name: _distrusted(results[g.name], g, edited) for g in gates.gates}
+    if _fingerprint(judgement) != before:
+        results = {n: r if n in known else _overtaken(r) for n, r in results.items()}
     record(prepared, results)
     return _ordered(gates, results)
+
+
+def _fingerprint(judgement: Judgement) -> str:
+    """Hash all that gates may read: the target as it is now, the spec, the official sources."""
+    tree = judgement.target.tree
+    files = sorted({path for path in judgement.reads if path.is_file()})
+    texts = [sha256(str(path), path.read_bytes()) for path in files]
+    return sha256(Tree(tree.root, tree.cache).digest(), *texts)
+
+
+def _overtaken(result: GateResult) -> GateResult:
+    """Files changed while gates ran, so nobody knows on which of them this one did."""
+    if result.status != "pass":
+        return result
+    message = "the spec or the target changed while gates ran; run it again"
+    return replace(result, status="inconclusive", message=message)
 
 
 def _distrusted(result: GateResult, gate: Gate, edited: frozenset[str]) -> GateResult:
@@ -156,13 +177,16 @@ def record(prepared: Prepared, results: Mapping[str, GateResult]) -> list[str]:
     """Write the evidence, the times of this machine, and the reports that tell of them."""
     judgement, gates = prepared.judgement, prepared.gates
     target, family = judgement.target, judgement.port.family
-    reports = target.backend.report(judgement.port, _ordered(gates, results))
-    written = replace(judgement, state=read_state(target.tree.root, family))
+    reports = tuple(target.backend.report(judgement.port, _ordered(gates, results)))
+    tree = Tree(target.tree.root, target.cache, shown=target.tree.shown)  # as it is after the gates
+    now = Target(tree, target.cache)
+    written = replace(judgement, state=read_state(tree.root, family), target=now)
     plan = written.planned_again(reports).plan
+    told = {report.path for report in reports}
     inputs = {gate.name: gate.inputs for gate in gates.gates}
     folder = state_folder(Path(), family).as_posix()
     runs = {n: [r.seconds, r.log] for n, r in results.items() if r.log}
-    texts: dict[str, str | None] = {c.path: c.after for c in plan.writes()}
+    texts: dict[str, str | None] = {c.path: c.after for c in plan.writes() if c.path in told}
     texts |= state_files(family, plan.files, plan.entries)
     texts[f"{folder}/evidence.json"] = evidence_text(results, inputs)
     texts[f"{folder}/local/runs.json"] = dump(runs)

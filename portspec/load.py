@@ -172,8 +172,10 @@ def parse(text: str, shown: str, *, strict: bool = True) -> Node:
     if strict and (directive := re.search(r"^%", text, re.MULTILINE)):
         place = Place(shown, text.count("\n", 0, directive.start()) + 1, 1)
         raise _fail("E004", "directives are not used in specs", place, "Leave the line out.")
+    reader = YAML(typ="safe", pure=True)
+    reader.composer.warn_double_anchors = False  # each of them is refused
     try:
-        documents = list(YAML(typ="safe", pure=True).compose_all(text))
+        documents = list(reader.compose_all(text))
     except RecursionError as error:
         raise _fail("E002", "values are nested too deeply", Place(shown)) from error
     except MarkedYAMLError as error:

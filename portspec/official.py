@@ -97,6 +97,23 @@ class OfficialSource:
         )
         return _unpack(name, raw) if raw else None
 
+    def sources_digest(self, refs: Iterable[str]) -> str:
+        """Hash the files that definitions stand in, and those of their package that they import.
+
+        A patched package keeps its version, and what a class computes is decided by its neighbours too.
+        """
+        seen: dict[str, str] = {}
+        for module in sorted({ref.partition(":")[0] for ref in refs}):
+            tree = self._tree_of(module)
+            path = tree.path_of(module) if tree else None
+            if tree is None or path is None:
+                continue
+            top = module.partition(".")[0]
+            near = {i.module for i in tree.module(path).imports if i.module.startswith(f"{top}.")}
+            for other in (path, *filter(None, map(tree.path_of, near))):
+                seen[other] = tree.sha(other)
+        return sha256(*(f"{path} {sha}" for path, sha in sorted(seen.items())))
+
     def has_module(self, ref: str) -> bool:
         """Tell whether the module part of a reference exists."""
         module = ref.partition(":")[0]

@@ -4,7 +4,6 @@ The file is optional and stands in the working folder:
 
     target: ../FastVideo          # a checkout; without one, a released source tree is fetched into build/
     weights: official_weights/x   # a checkpoint for the gates, in place of a small one made on the spot
-    dtype: fp32                   # or bf16
     jobs: 2                       # gates at a time
 """
 
@@ -19,11 +18,9 @@ from typing import Any
 from portspec.errors import Diagnostic, SpecError, UsageError
 
 FILE = "portspec.yaml"
-DTYPES = ("fp32", "bf16")
 _WANTED: Mapping[str, str] = {
     "target": "a path",
     "weights": "a path",
-    "dtype": " or ".join(DTYPES),
     "jobs": "a whole number above 0",
 }
 
@@ -34,7 +31,6 @@ class Settings:
 
     target: Path | None = None
     weights: Path | None = None
-    dtype: str = "fp32"
     jobs: int = 2
 
 
@@ -56,7 +52,6 @@ def read_settings(options: Mapping[str, Any], folder: Path) -> Settings:
     return Settings(
         _path(chosen.get("target")),
         _path(chosen.get("weights")),
-        chosen.get("dtype", "fp32"),
         chosen.get("jobs", 2),
     )
 
@@ -92,9 +87,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _fits(key: str, value: Any) -> bool:
-    match key:
-        case "dtype":
-            return value in DTYPES
-        case "jobs":
-            return type(value) is int and value > 0  # true is an int, too
+    if key == "jobs":
+        return type(value) is int and value > 0  # true is an int, too
     return isinstance(value, str) and value != ""

@@ -523,7 +523,7 @@ def test_explain_lists_every_code(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("E1O1", 'Did you mean "E101"?'), ("101", 'Did you mean "E101"?'), ("nothing", "explain.")],
+    [("EE605", 'Did you mean "E605"?'), ("101", 'Did you mean "E101"?'), ("nothing", "explain.")],
 )
 def test_explain_suggests(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("explain", word) == USAGE

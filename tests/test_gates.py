@@ -241,6 +241,30 @@ def test_a_test_file_is_judged_test_by_test(case: str, start: Start, tmp_path: P
         assert result.metrics == {"x": 2.5, "tests": 1}
 
 
+NEUTERED = {
+    "conftest.py": "def pytest_collection_modifyitems(items): items.clear()\n",
+    "pytest.ini": "[pytest]\naddopts = --collect-only\n",
+}
+
+
+@pytest.mark.parametrize("name", NEUTERED)
+def test_no_file_around_a_test_decides_what_is_run(name: str, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "test_file.py").write_text("def test_a():\n    assert 1 == 2\n", encoding="utf-8")
+    (tmp_path / name).write_text(NEUTERED[name], encoding="utf-8")
+    args = {"file": "test_file.py", "expects": ["test_a"], "metrics": []}
+    assert start(Gate("g", "", "portspec.gates.tests", args))["g"].status == "fail"
+
+
+def test_no_variable_decides_what_is_run(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "def test_a(): pass\ndef test_b():\n    assert 1 == 2\n"
+    (tmp_path / "test_file.py").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k test_a")
+    args = {"file": "test_file.py", "expects": ["test_a"], "metrics": []}
+    assert start(Gate("g", "", "portspec.gates.tests", args))["g"].status == "fail"
+
+
 def test_a_file_that_is_not_there_is_no_pass(start: Start) -> None:
     args = {"file": "nowhere.py", "expects": [], "metrics": []}
     assert start(Gate("g", "", "portspec.gates.tests", args))["g"].status != "pass"

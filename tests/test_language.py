@@ -186,6 +186,7 @@ def test_not_a_number_is_a_number() -> None:
         ("a: {b: 1, c: 2, b: 3}\n", [("E003", 1, 17)]),
         ("a: &x 1\n", [("E004", 1, 4)]),
         ("a: &x {}\nb: *x\n", [("E004", 1, 4)]),
+        ("a: &x 1\nb: &x 2\n", [("E004", 1, 4), ("E004", 2, 4)]),
         ("a: &x [*x]\n", [("E004", 1, 4)]),
         ("&x a: 1\n", [("E004", 1, 1)]),
         ("a: {c: 1}\n<<: {b: 1}\n", [("E004", 2, 1)]),
@@ -208,6 +209,7 @@ def test_not_a_number_is_a_number() -> None:
         ("? {a: b}\n: 1\n", [("E005", 1, 3)]),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_what_a_spec_does_not_have_is_refused(
     text: str, expected: list[tuple[str, int, int]]
 ) -> None:

@@ -34,10 +34,19 @@ def emit(context: Context) -> Iterator[Edit]:
         parity=spec.pipeline.parity,
         helper_import=helper_import(
             context,
-            ["DTYPE", "DTYPE_NAME", "MODEL_DIR", "assert_parity", "fastvideo_args", "local_device"],
+            [
+                "DTYPE",
+                "DTYPE_NAME",
+                "MODEL_DIR",
+                "assert_parity",
+                "fastvideo_args",
+                "local_device",
+                "tolerance",
+            ],
         ),
         max_length=_max_length(context),
         medium=medium(context.port),
+        compared=["latents", *(["output"] if medium(context.port) else [])],
     )
 
 

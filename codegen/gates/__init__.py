@@ -6,10 +6,11 @@ the work in a process of its own. Only `run` may import torch, the official libr
 
 from __future__ import annotations
 
+import json
+import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +22,12 @@ from portspec.cache import sha256
 from portspec.codegen.facts import PACKAGES
 from portspec.codegen.index import FastVideoIndex
 from portspec.codegen.names import Names, names_of
+from portspec.gates import runner
 from portspec.gates.result import Gate
 from portspec.port import Port
 
+_MAKERS = ("official packages", "official definitions", "installed packages", "gate programs")
+DTYPE = "fp32"  # rounding to bf16 would hide what parity is there to show
 RUNTIME = Path(__file__).parent.parent / "runtime"
 
 
@@ -32,14 +36,13 @@ class GateContext:
     """What a gate may know when it is declared.
 
     `index` reads the tree as it is when the gates run; `local` is the folder for what gates make; `weights`
-    is a checkpoint that the user gave, in place of the reduced one; `dtype` is fp32 or bf16.
+    is a checkpoint that the user gave, in place of the reduced one.
     """
 
     port: Port
     index: FastVideoIndex
     local: Path
     weights: Path | None = None
-    dtype: str = "fp32"
 
     @property
     def names(self) -> Names:
@@ -62,15 +65,10 @@ class GateContext:
 
     @cached_property
     def checkpoint_digest(self) -> str:
-        """Identify the checkpoint: by its recipe, or by names, sizes and times of the files given."""
+        """Identify the checkpoint: by what makes it, or by names, sizes and times of the files given."""
         if self.weights is None:
-            return sha256(repr(self.recipe))
-        files = sorted(p for p in self.weights.rglob("*") if p.is_file())
-        rows = [
-            f"{p.relative_to(self.weights)} {p.stat().st_size} {p.stat().st_mtime_ns}"
-            for p in files
-        ]
-        return sha256(*rows)
+            return sha256(repr(self.recipe), *(self.shared_inputs[name] for name in _MAKERS))
+        return sha256(*_listing(self.weights))
 
     @property
     def hub_cache(self) -> Path:
@@ -90,32 +88,29 @@ class GateContext:
     def basis(self) -> str:
         """What evidence from the checkpoint rests on."""
         kind = "reduced random weights" if self.weights is None else "given weights"
-        return f"{kind}, {self.dtype}"
+        return f"{kind}, {DTYPE}"
 
     @cached_property
     def shared_inputs(self) -> dict[str, str]:
         """Digests of what every gate reads."""
         official = self.port.official
-        definitions = sorted((d.ref, d.sha) for d in self.port.definitions.values())
         return {
             "FastVideo's sources": self.index.tree.digest("fastvideo/"),
             "official packages": " ".join(f"{p.name}=={p.installed}" for p in official.packages),
-            "official definitions": sha256(*(f"{ref} {sha}" for ref, sha in definitions)),
+            "official definitions": official.sources_digest(self.port.definitions),
             "installed packages": " ".join(f"{n}=={_version(n)}" for n in PACKAGES),
             "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
             "machine": f"{platform.machine()}{' with an NVIDIA GPU' if has_gpu() else ''}",
-            "runtime shims": _file_digest(RUNTIME / "sitecustomize.py"),
+            "gate programs": _programs_digest(),
         }
 
-    def inputs(self, module: str, **own: str) -> dict[str, str]:
-        """Return the inputs of a gate: the shared ones, the gate's own program, and what it adds."""
-        program = Path(sys.modules[module].__file__ or "")
-        return {**self.shared_inputs, "gate program": _file_digest(program), **own}
+    def inputs(self, **own: str) -> dict[str, str]:
+        """Return the inputs of a gate: the shared ones and what it adds."""
+        return {**self.shared_inputs, **own}
 
-    def weighed(self, module: str, **own: str) -> dict[str, str]:
+    def weighed(self, **own: str) -> dict[str, str]:
         """Return the inputs of a gate that reads the checkpoint."""
-        given = {"checkpoint": self.checkpoint_digest, "dtype": self.dtype}
-        return self.inputs(module, **given, **own)
+        return self.inputs(checkpoint=self.checkpoint_digest, **own)
 
     @property
     def test_env(self) -> dict[str, str]:
@@ -123,7 +118,7 @@ class GateContext:
         constant = self.names.constant
         return {
             self.names.model_dir_env: str(self.checkpoint),
-            f"{constant}_PARITY_DTYPE": self.dtype,
+            f"{constant}_PARITY_DTYPE": DTYPE,
             "HF_HUB_CACHE": str(self.hub_cache),
             "HF_HUB_OFFLINE": "1",
         }
@@ -141,8 +136,6 @@ def has_gpu() -> bool:
 
 def environment_variables(root: Path) -> dict[str, str]:
     """Return the variables that every gate's process starts with."""
-    import os
-
     before = os.environ.get("PYTHONPATH", "")
     path = [str(RUNTIME), str(root.resolve()), *([before] if before else [])]
     return {
@@ -173,7 +166,6 @@ PRELOAD = (
 
 def emitted_test(
     context: GateContext,
-    module: str,
     name: str,
     title: str,
     test: str,
@@ -187,7 +179,6 @@ def emitted_test(
 
     Args:
         context: The port.
-        module: The gate module that declares it.
         name: Name of the gate.
         title: One line for people.
         test: The emitted file.
@@ -196,8 +187,10 @@ def emitted_test(
         after: Gates that must have passed.
         basis: What the evidence rests on.
     """
-    files = (test, f"{context.names.tests}/parity.py")
-    shas = [context.index.tree.sha(path) for path in files]
+    tree, own = context.index.tree, context.names.tests
+    files = (test, f"{own}/parity.py", f"{own}/__init__.py")
+    packages = [p for p in _packages_of(test) if p not in files and tree.exists(p)]
+    read = {"test": test, "test helper": files[1], **{path: path for path in (*packages, files[2])}}
     return Gate(
         name,
         title,
@@ -209,7 +202,7 @@ def emitted_test(
         },
         after=after,
         files=files,
-        inputs=context.weighed(module, **dict(zip(("test", "test helper"), shas, strict=True))),
+        inputs=context.weighed(**{name: tree.sha(path) for name, path in read.items()}),
         env=context.test_env,
         basis=basis,
         timeout=1200,
@@ -217,9 +210,13 @@ def emitted_test(
 
 
 def declare_all(context: GateContext) -> Iterator[Gate]:
-    """Yield the gates of every module of this folder."""
+    """Yield the gates of every module of this folder; what a gate is told is one of its inputs."""
     for info in sorted(iter_modules(__path__), key=lambda m: m.name):
-        yield from import_module(f"{__name__}.{info.name}").declare(context)
+        for gate in import_module(f"{__name__}.{info.name}").declare(context):
+            told = json.dumps([gate.args, gate.env, gate.basis], sort_keys=True, default=str)
+            for path in filter(None, (context.weights, context.local)):
+                told = told.replace(str(path), "")  # where things are does not matter
+            yield replace(gate, inputs={**gate.inputs, "arguments": sha256(told)})
 
 
 def load_ref(ref: str) -> Any:
@@ -235,8 +232,30 @@ def plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _file_digest(path: Path) -> str:
-    return sha256(path.read_bytes())
+def _packages_of(test: str) -> list[str]:
+    """Return the `__init__.py` files that importing a test runs."""
+    return [f"{folder}/__init__.py" for folder in map(str, Path(test).parents) if folder != "."]
+
+
+def _listing(weights: Path) -> Iterator[str]:
+    """Yield a line per file of a checkpoint; folders are often links to where the large files are."""
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(weights, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = sorted(folders) if real not in seen else []
+        seen.add(real)
+        for name in sorted(names):
+            path = Path(folder, name)
+            stat = path.stat()
+            times = f"{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+            yield f"{path.relative_to(weights)} {stat.st_size} {times}"
+
+
+def _programs_digest() -> str:
+    """Hash what runs gates, judges them, and what they run: a changed proof proves anew."""
+    folders = (Path(runner.__file__).parent, Path(__file__).parent, RUNTIME, RUNTIME.parent)
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    return sha256(*(path.read_bytes() for path in files))
 
 
 def _version(name: str) -> str:

@@ -69,7 +69,7 @@ def declare(context: GateContext) -> Iterator[Gate]:
             "weights": str(context.weights) if context.weights else None,
         },
         after=("environment",),
-        inputs=context.weighed(__name__),
+        inputs=context.weighed(),
         basis=context.basis,
         produces=(str(context.checkpoint / "model_index.json"),),
         timeout=900,

@@ -26,7 +26,7 @@ def declare(context: GateContext) -> Iterator[Gate]:
             ),
             "stubs": [stub.module for stub in port.spec.official.stubs],
         },
-        inputs=context.inputs(__name__),
+        inputs=context.inputs(),
         timeout=300,
     )
 

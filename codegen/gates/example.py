@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from portspec.codegen.gates import GateContext
+from portspec.codegen.gates import DTYPE, GateContext
 from portspec.gates.result import Gate, Outcome
 
 _STEPS = 2
@@ -40,9 +40,9 @@ def declare(context: GateContext) -> Iterator[Gate]:
         },
         after=("pipeline.parity", "pipeline.smoke"),
         files=tuple(e.file for e in spec.examples),
-        inputs=context.weighed(__name__, **{e.file: tree.sha(e.file) for e in spec.examples}),
+        inputs=context.weighed(**{e.file: tree.sha(e.file) for e in spec.examples}),
         env=context.test_env,
-        basis=context.basis.replace(context.dtype, "production dtypes"),
+        basis=context.basis.replace(DTYPE, "production dtypes"),
         timeout=1200,
     )
 

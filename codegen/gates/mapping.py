@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portspec.codegen.gates import GateContext
+from portspec.codegen.gates.surfaces import surfaces_path
 from portspec.codegen.mapping import KeyMap, RenameRow, StackRow, certify, dead_rules, look_alikes
 from portspec.gates.result import Gate, Outcome
 
@@ -20,9 +21,9 @@ def declare(context: GateContext) -> Iterator[Gate]:
         "mapping",
         "every key goes to exactly one parameter",
         __name__,
-        {"surfaces": str(context.local / "surfaces.json"), "unused": unused},
+        {"surfaces": str(surfaces_path(context)), "unused": unused},
         after=("surfaces",),
-        inputs=context.inputs(__name__, declared=json.dumps(unused)),
+        inputs=context.inputs(),
         basis="published size, no weights",
         timeout=120,
     )

@@ -15,7 +15,6 @@ def declare(context: GateContext) -> Iterator[Gate]:
         expects, metrics = _expected(context, component)
         yield emitted_test(
             context,
-            __name__,
             f"parity.{component.name}",
             f"{component.name} against {(component.spec.definition or ':').rpartition(':')[2]}",
             context.names.component_test(component.name),
@@ -32,7 +31,9 @@ def _expected(context: GateContext, component: ResolvedComponent) -> tuple[list[
     parity = component.spec.parity
     match component.spec.kind:
         case "tokenizer" | "processor":
-            return [f"{stem}_parity", f"{stem}_sight"], ["tokens.compared"]
+            flags = component.spec.instantiation.flags if component.spec.instantiation else {}
+            length = [f"{stem}_length"] if flags.get("max_length") else []
+            return [f"{stem}_parity", *length, f"{stem}_sight"], ["tokens.compared"]
         case "scheduler":
             tests = [f"{stem}_grid[{n}]" for n in parity.steps]
             tests += [f"{stem}_steps_parity[{n}]" for n in parity.steps]

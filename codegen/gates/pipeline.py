@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portspec.codegen.emitters.pipeline_parity import medium
-from portspec.codegen.gates import GateContext, emitted_test
+from portspec.codegen.gates import DTYPE, GateContext, emitted_test
 from portspec.gates.result import Gate
 
 _SMOKE = (
@@ -25,21 +25,19 @@ def declare(context: GateContext) -> Iterator[Gate]:
     stem = f"test_{names.family}"
     yield emitted_test(
         context,
-        __name__,
         "pipeline.smoke",
         "loads and generates",
         names.smoke_test,
         expects=[f"{stem}_{test}" for test in _SMOKE],
         metrics=[],
         after=context.component_gates,
-        basis=context.basis.replace(context.dtype, "production dtypes"),
+        basis=context.basis.replace(DTYPE, "production dtypes"),
     )
     pictures = [name for name in (medium(context.port),) if name]
     parity = [f"{stem}_stages", f"{stem}_denoised_latents_parity"]
     parity += [f"{stem}_decoded_{name}_parity" for name in pictures]
     yield emitted_test(
         context,
-        __name__,
         "pipeline.parity",
         "latents and pictures",
         names.pipeline_parity_test,

@@ -15,7 +15,7 @@ from typing import Any
 
 from portspec.codegen.gates import GateContext
 from portspec.codegen.gates.mapping import key_map
-from portspec.codegen.gates.surfaces import distinct
+from portspec.codegen.gates.surfaces import distinct, surfaces_path
 from portspec.codegen.mapping import KeyMap
 from portspec.gates.result import Gate, Outcome
 
@@ -30,7 +30,7 @@ def declare(context: GateContext) -> Iterator[Gate]:
         {
             "helper": f"{context.names.tests}/parity".replace("/", "."),
             "checkpoint": str(context.checkpoint),
-            "surfaces": str(context.local / "surfaces.json"),
+            "surfaces": str(surfaces_path(context)),
             "variant": _variant(context),
             "components": [
                 {
@@ -44,9 +44,7 @@ def declare(context: GateContext) -> Iterator[Gate]:
         },
         after=("checkpoint", "mapping"),
         files=(f"{context.names.tests}/parity.py",),
-        inputs=context.weighed(
-            __name__, helper=context.index.tree.sha(f"{context.names.tests}/parity.py")
-        ),
+        inputs=context.weighed(helper=context.index.tree.sha(f"{context.names.tests}/parity.py")),
         env=context.test_env,
         basis=context.basis,
     )

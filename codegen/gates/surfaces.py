@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from portspec.cache import sha256
 from portspec.codegen.gates import GateContext, load_ref, plain
 from portspec.gates.result import Gate, Outcome
 
@@ -26,16 +27,27 @@ _LIBRARY_KEYS = (
 
 def declare(context: GateContext) -> Iterator[Gate]:
     """Yield the gate, over all variants."""
+    path = str(surfaces_path(context))
     yield Gate(
         "surfaces",
         "both sides at full published size",
         __name__,
-        {"variants": list(_variants(context)), "out": str(context.local / "surfaces.json")},
+        {"variants": list(_variants(context)), "out": path},
         after=("environment",),
-        inputs=context.inputs(__name__),
+        inputs=context.inputs(),
         basis="published size, no weights",
-        produces=(str(context.local / "surfaces.json"),),
+        produces=(path,),
     )
+
+
+def surfaces_path(context: GateContext) -> Path:
+    """Return the file for both sides' names and shapes: another one for other sources or arguments.
+
+    The evidence is shared through git and this file is not, so it must not be taken for another's.
+    """
+    told = json.dumps(list(_variants(context)), sort_keys=True, default=str)
+    digest = sha256(told, *context.shared_inputs.values())
+    return context.local / f"surfaces-{digest[:16]}.json"
 
 
 def _variants(context: GateContext) -> Iterator[dict[str, Any]]:
@@ -87,7 +99,10 @@ def run(args: Mapping[str, Any]) -> Outcome:
             )
     if not found:
         return Outcome("inconclusive", "the port has no component with weights")
-    Path(args["out"]).write_text(json.dumps(found), encoding="utf-8")
+    out = Path(args["out"])
+    for old in out.parent.glob("surfaces*.json"):
+        old.unlink()
+    out.write_text(json.dumps(found), encoding="utf-8")
     native = sum(v for k, v in metrics.items() if k.endswith(".native"))
     message = f"{len(found)} surfaces of {len(args['variants'])} variants, {native / 1e9:.1f} B parameters"
     return Outcome("pass", message, metrics)

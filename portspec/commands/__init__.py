@@ -48,9 +48,6 @@ def weights_option(parser: argparse.ArgumentParser) -> None:
     """Add what the gates run on."""
     text = "checkpoint for the gates, in place of a small one made on the spot"
     parser.add_argument("--weights", metavar="PATH", type=Path, help=text)
-    parser.add_argument(
-        "--dtype", choices=("fp32", "bf16"), help="dtype of the parity gates (default fp32)"
-    )
     parser.add_argument("--jobs", metavar="N", type=int, help="gates to run at a time (default 2)")
 
 

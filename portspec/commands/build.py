@@ -76,15 +76,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
             console.say(
                 "an earlier build was interrupted while writing; its changes were taken back"
             )
+            console.complain(rolled_back.left)
         status, results, judgement = _build(options, settings, target, console)
-    if status == CLEAN and not options.plan and not judgement.diagnostics:
-        _remember(options, settings, judgement, results)
+    if status == CLEAN and not (options.plan or settings.weights or judgement.diagnostics):
+        _remember(options, judgement, results)
     target.cache.save()
     return status
 
 
-def _question(options: argparse.Namespace, settings: Settings) -> str:
-    return f"build {options.spec.resolve()} {settings.dtype} {'' if options.no_gates else 'gates'}"
+def _question(options: argparse.Namespace) -> str:
+    return f"build {options.spec.resolve()} {'' if options.no_gates else 'gates'}"
 
 
 def _recalled(
@@ -96,26 +97,27 @@ def _recalled(
     from portspec.gates.result import GateResult
     from portspec.recall import recall
 
-    rows = recall(target.cache, _question(options, settings), target.tree)
+    rows = recall(target.cache, _question(options), target.tree)
     return None if rows is None else [GateResult(**row) for row in rows]
 
 
 def _remember(
-    options: argparse.Namespace,
-    settings: Settings,
-    judgement: Judgement,
-    results: Sequence[GateResult],
+    options: argparse.Namespace, judgement: Judgement, results: Sequence[GateResult]
 ) -> None:
     """Keep a clean build's results, with all that they depend on."""
     from portspec.backend import Target
+    from portspec.cache import sha256
     from portspec.recall import metadata_files, remember
     from portspec.tree import Tree
 
+    built = {sha for _, sha in judgement.loaded.files}
+    if any(sha256(p.read_bytes()) not in built for p in judgement.loaded.paths if p.is_file()):
+        return  # the spec was edited meanwhile
     before = judgement.target
     after = Target(Tree(before.tree.root, before.cache, shown=before.tree.shown), before.cache)
     reads = [*judgement.reads, *metadata_files(judgement.target.backend.packages)]
     rows = [{**result.as_json(), "cached": True} for result in results]
-    remember(after.cache, _question(options, settings), after.tree, reads, rows)
+    remember(after.cache, _question(options), after.tree, reads, rows)
 
 
 def _build(

@@ -6,11 +6,15 @@ that somebody took out must not look like a pass. So what became of it is kept t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from portspec.gates.result import Outcome
+
+# Nothing but the file decides what is run: no configuration, no conftest.py, no plugin, no cache.
+_OPTIONS = ("-q", "-s", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir=.", "--noconftest")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Collector:
         """Keep a file that fails, or skips itself, while it is read."""
         if report.outcome != "passed":
             self._keep(report, report.outcome, _reason(report))
+
+    def pytest_deselected(self, items: Iterable[Any]) -> None:
+        """Keep a test that somebody has chosen not to run."""
+        for item in items:
+            self.cases[item.nodeid] = Case(item.name, "skipped", "it was deselected")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep a test; what its set-up or tear-down did counts when it did not pass."""
@@ -70,8 +79,11 @@ def run(args: Mapping[str, Any]) -> Outcome:
     """
     import pytest
 
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     collector = Collector()
-    status = pytest.main([args["file"], "-q", "-s", "-p", "no:cacheprovider"], plugins=[collector])
+    status = pytest.main([args["file"], *_OPTIONS], plugins=[collector])
     outcome = judge(list(collector.cases.values()), args["expects"], args["metrics"])
     if outcome.status == "pass" and status:
         return Outcome("fail", f"pytest left with status {int(status)}; see the log")
