@@ -20,7 +20,7 @@ from portspec.plan import Plan, make_plan, undone
 from portspec.port import Port, resolve
 from portspec.recall import metadata_files
 from portspec.rules import check_spec
-from portspec.state import State, read_evidence, read_state, state_folder
+from portspec.state import State, lock_files, read_evidence, read_state, state_folder
 from portspec.tree import Tree
 
 
@@ -51,8 +51,13 @@ class Judgement:
         folder = state_folder(self.target.tree.root, self.port.family)
         beside = [self.loaded.path.parent / name for name in self.port.scaffold_sources]
         packages = metadata_files(p.name for p in self.port.official.packages)
-        records = [folder / "lock.json", folder / "evidence.json"]
-        return [*self.loaded.paths, *beside, *sorted(self.port.official.files), *packages, *records]
+        records = [
+            *lock_files(self.target.tree.root),
+            folder / "lock.json",
+            folder / "evidence.json",
+        ]
+        specs = [*self.loaded.paths, *self.loaded.tried]
+        return [*specs, *beside, *sorted(self.port.official.files), *packages, *records]
 
     @property
     def staged(self) -> Tree:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from portspec.cache import Cache, sha256
 from portspec.edits import Anchored, CreateFile, Edit, apply_edits, record, remove_edits
+from portspec.edits.source import edited, overruled
 from portspec.errors import Diagnostic, EmitError, Place
 from portspec.state import State, dump
 from portspec.tree import Tree
@@ -87,6 +88,7 @@ def undone(tree: Tree, state: State, cache: Cache) -> dict[str, str | None]:
     """Return the tree's texts as they were before any build of the family, for `Tree.overlay`.
 
     What a person wrote stays: scaffolds, files that were edited, entries that no longer say what we wrote.
+    So does an entry that another family needs, too.
     """
     texts: dict[str, str | None] = {}
     for path, owned in state.files.items():
@@ -94,17 +96,26 @@ def undone(tree: Tree, state: State, cache: Cache) -> dict[str, str | None]:
             texts[path] = None
     for path in sorted({entry.path for entry in state.entries}):
         if tree.exists(path):
-            texts[path] = _without(tree.text(path), state.entries_of(path), cache)
+            own, shared = state.entries_of(path), state.shared_of(path)
+            texts[path] = _without(tree.text(path), own, shared, cache)
     return texts
 
 
-def _without(text: str, entries: Sequence[Anchored], cache: Cache) -> str:
-    key = sha256(text, dump([record(e) for e in entries]))
+def _without(
+    text: str, entries: Sequence[Anchored], shared: Sequence[Anchored], cache: Cache
+) -> str:
+    key = sha256(text, *(dump([record(e) for e in rows]) for rows in (entries, shared)))
 
     def compute() -> str:
-        return remove_edits(text, [e for e in entries if e.is_in(text)])
+        gone = [e for e in entries if e.is_in(text) and not _is_held(e, shared, text)]
+        return remove_edits(text, gone)
 
     return str(cache.memo("remove", key, compute))
+
+
+def _is_held(entry: Anchored, shared: Sequence[Anchored], text: str) -> bool:
+    """Tell whether the entry that stands in a text is one that another family holds."""
+    return any(e.address == entry.address and e.is_in(text) for e in shared)
 
 
 def make_plan(
@@ -122,13 +133,37 @@ def make_plan(
     files, entries = split(edits)
     diagnostics: list[Diagnostic] = []
     ours: list[Anchored] = []
+    written = [_file(file, state, tree, diagnostics, frozenset(replace)) for file in files]
+    found = _Found(state, adopt=_is_lost(state, written))
     changes = [
-        *(_file(file, state, tree, diagnostics, frozenset(replace)) for file in files),
+        *written,
         *_gone(files, state, tree, diagnostics),
-        *_anchored(entries, state, tree, diagnostics, cache, ours),
+        *_anchored(entries, found, tree, diagnostics, cache, ours),
     ]
     ordered = sorted(changes, key=lambda change: change.path)
     return Plan(tuple(ordered), tuple(diagnostics), tuple(files), tuple(ours))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known of the entries that stand in the tree; `adopt` makes every wanted one ours."""
+
+    state: State
+    adopt: bool
+
+
+def _is_lost(state: State, written: Sequence[Change]) -> bool:
+    """Tell whether a build has been here and its record is gone.
+
+    Then every generated file stands as it would be written, but for those that are given up.
+    """
+    kinds = [(c.kind, bool(c.before)) for c in written if c.ownership == "generated"]
+    known = bool(state.files or state.entries)
+    return (
+        not known
+        and ("unchanged", True) in kinds
+        and all(kind in ("unchanged", "change") for kind, _ in kinds)
+    )
 
 
 def _file(
@@ -201,14 +236,14 @@ def _gone(
 
 def _anchored(
     entries: Sequence[Anchored],
-    state: State,
+    found: _Found,
     tree: Tree,
     diagnostics: list[Diagnostic],
     cache: Cache,
     ours: list[Anchored],
 ) -> Iterator[Change]:
     """Yield the files that entries change, and collect the entries that the build owns."""
-    for path in sorted({e.path for e in (*entries, *state.entries)}):
+    for path in sorted({e.path for e in (*entries, *found.state.entries)}):
         mine = [e for e in entries if e.path == path]
         cause = mine[0].item if mine else "the entry is gone from the spec"
         if not tree.exists(path):
@@ -216,7 +251,7 @@ def _anchored(
             diagnostics.append(Diagnostic("E222", message, tree.place(path), _LAYOUT))
             continue
         before = tree.text(path)
-        after, problems, theirs = _with(before, state.entries_of(path), mine, cache)
+        after, problems, theirs = _with(before, path, found, mine, cache)
         ours += [entry for index, entry in enumerate(mine) if index not in theirs]
         if problems:
             diagnostics += [
@@ -233,7 +268,7 @@ _LAYOUT = "The target tree is not laid out as expected; docs/target.md says what
 
 
 def _with(
-    text: str, old: Sequence[Anchored], new: Sequence[Anchored], cache: Cache
+    text: str, path: str, found: _Found, new: Sequence[Anchored], cache: Cache
 ) -> tuple[str, list[tuple[str, str, int, str]], set[int]]:
     """Return the text with old entries replaced by new ones, or the problems in the way.
 
@@ -241,17 +276,57 @@ def _with(
         The text; the problems; and which of the new entries somebody else had written already: they are not
         ours, and will not be taken out with what is.
     """
-    rows = [[record(e) for e in old], [record(e) for e in new]]
+    old, shared = found.state.entries_of(path), found.state.shared_of(path)
+    rows = [[record(e) for e in entries] for entries in (old, new, shared)]
 
     def compute() -> list[object]:
-        dropped = [e for e in old if e not in new and e.is_in(text)]
-        owned = {e.address for e in old}
-        theirs = [i for i, e in enumerate(new) if e.address not in owned and e.is_in(text)]
+        theirs: list[int] = []
         try:
+            if not found.adopt:
+                theirs = _theirs(text, old, new, shared)
+            unwanted = [e for e in old if e not in new and not _is_held(e, shared, text)]
+            _refuse_edited(text, unwanted, (*old, *new))
+            dropped = [e for e in unwanted if e.is_in(text) and not edited(e, text)]
             return [apply_edits(remove_edits(text, dropped), new), [], theirs]
         except EmitError as error:
-            found = error.diagnostics
-            return [text, [[d.code, d.message, d.place.line, d.remedy] for d in found], theirs]
+            problems = [[d.code, d.message, d.place.line, d.remedy] for d in error.diagnostics]
+            return [text, problems, theirs]
 
-    after, problems, theirs = cache.memo("edit", sha256(text, dump(rows)), compute)
+    key = sha256(text, dump(rows), str(found.adopt))
+    after, problems, theirs = cache.memo("edit", key, compute)
     return str(after), [(str(c), str(m), int(n), str(r)) for c, m, n, r in problems], set(theirs)
+
+
+def _theirs(
+    text: str, old: Sequence[Anchored], new: Sequence[Anchored], shared: Sequence[Anchored]
+) -> list[int]:
+    """Return which new entries stood there before any port wanted them."""
+    owned = {e.address for e in old}
+    return [
+        index
+        for index, e in enumerate(new)
+        if e.address not in owned and e.is_in(text) and not _is_held(e, shared, text)
+    ]
+
+
+def _refuse_edited(text: str, unwanted: Sequence[Anchored], known: Sequence[Anchored]) -> None:
+    """Refuse to go on over entries that would be taken out or replaced, but hold a person's work.
+
+    Raises:
+        EmitError: E221 there is one.
+    """
+    lines = ((e, edited(e, text)) for e in unwanted)
+    found = [
+        overruled(e.path, line, e.address)
+        for e, line in lines
+        if line and not _is_another(e, known, text)
+    ]
+    if found:
+        raise EmitError(found)
+
+
+def _is_another(entry: Anchored, known: Sequence[Anchored], text: str) -> bool:
+    """Tell whether what stands in an entry's place is just what another entry says."""
+    place = [s.end for s in entry.remove(text)]
+    same = (e for e in known if e != entry and [s.end for s in e.remove(text)] == place)
+    return any(e.is_in(text) for e in same)

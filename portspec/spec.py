@@ -12,11 +12,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 SCHEMA_VERSION = 1
 
+
+def _unreserved(name: str) -> str:
+    """Refuse a family whose record would lie where `.portspec` keeps something else."""
+    if name in ("journal", "local", "lock"):
+        allowed = {"pattern": r"^(?!(journal|local|lock)$)[a-z][a-z0-9_]*$"}
+        raise PydanticCustomError("string_pattern_mismatch", "the name is reserved", allowed)
+    return name
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+FamilyName = Annotated[Name, AfterValidator(_unreserved)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=96)]
 Ref = Annotated[
     str,
@@ -681,7 +692,7 @@ class PortSpec(Model):
     """A port: the facts from which everything else follows."""
 
     portspec: Literal[1] = Field(json_schema_extra=NEVER, description="Version of this language.")
-    family: Name = Field(
+    family: FamilyName = Field(
         json_schema_extra=NEVER, description="Name of the model family, in snake_case."
     )
     title: Line | None = Field(

@@ -37,14 +37,22 @@ class OwnedFile:
 
 @dataclass(frozen=True)
 class State:
-    """What earlier builds of a family have written into a target."""
+    """What earlier builds of a family have written into a target.
+
+    `shared` are the entries that other families' records hold: one that two ports need is both ports' own.
+    """
 
     files: Mapping[str, OwnedFile] = field(default_factory=dict)
     entries: tuple[Anchored, ...] = ()
+    shared: tuple[Anchored, ...] = ()
 
     def entries_of(self, path: str) -> tuple[Anchored, ...]:
         """Return the entries in one file."""
         return tuple(e for e in self.entries if e.path == path)
+
+    def shared_of(self, path: str) -> tuple[Anchored, ...]:
+        """Return what other families hold in one file."""
+        return tuple(e for e in self.shared if e.path == path)
 
 
 def state_folder(root: Path, family: str) -> Path:
@@ -61,21 +69,29 @@ def read_state(root: Path, family: str) -> State:
     """Read what earlier builds have written; nothing when there was none.
 
     Raises:
-        TargetError: E230 the record is damaged.
+        TargetError: E230 the record is damaged, or another family's, on which it depends what may go.
     """
-    folder = state_folder(root, family)
-    path = folder / "lock.json"
-    if not path.is_file():
-        return State()
+    own = state_folder(root, family) / "lock.json"
+    found = {path: _read_lock(path) for path in lock_files(root)}
+    files, entries = found.pop(own, ({}, ()))
+    return State(files, entries, tuple(e for _, others in found.values() for e in others))
+
+
+def lock_files(root: Path) -> list[Path]:
+    """Return the record of every family."""
+    return sorted(root.glob(f"{FOLDER}/*/lock.json"))
+
+
+def _read_lock(path: Path) -> tuple[dict[str, OwnedFile], tuple[Anchored, ...]]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["version"] != VERSION:
             raise ValueError(f"it has version {raw['version']}, this portspec reads {VERSION}")
         files = {
-            name: OwnedFile(row["ownership"], row["item"], row["sha256"], _base(folder, name))
+            name: OwnedFile(row["ownership"], row["item"], row["sha256"], _base(path.parent, name))
             for name, row in raw["files"].items()
         }
-        return State(files, tuple(restore(row) for row in raw["entries"]))
+        return files, tuple(restore(row) for row in raw["entries"])
     except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         remedy = (
             "Restore it from version control, or delete the folder: the next build starts afresh."

@@ -9,14 +9,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from portspec import apply as applying
 from portspec.apply import locked, roll_back, write_all
+from portspec.cache import Cache
 from portspec.commands import CLEAN, CONFLICT, FINDINGS, LOCKED, PENDING, USAGE
+from portspec.edits.dict_entry import DictEntry
 from portspec.errors import LockedError, TargetError
+from portspec.plan import make_plan, undone
+from portspec.state import State, read_state
+from portspec.tree import Tree
 from tests.conftest import run
 
 SPEC = "specs/skyreels_v2.yaml"
@@ -59,6 +65,7 @@ THEIRS = """\
         default_preset="wan_t2v_1_3b",
     )
 """
+REGISTRY = "fastvideo/registry.py"
 PRESETS = "fastvideo/pipelines/basic/skyreels_v2/presets.py"
 
 
@@ -274,6 +281,157 @@ def test_an_entry_changed_by_hand_is_a_conflict(
     assert build(copy) in (CONFLICT, FINDINGS)
     assert mine in registry.read_text("utf-8")
     assert "was written" in capsys.readouterr().err
+
+
+HUB = "Skywork/SkyReels-V2-T2V-14B-540P-Diffusers"
+STATUS = "tests/local_tests/skyreels_v2/PORT_STATUS.md"
+
+
+def edit_registration(target: Path, old: str, new: str) -> str:
+    """Change the 540p registration as a person would; return the registry's text."""
+    registry = target / REGISTRY
+    head, start, tail = registry.read_text("utf-8").partition(
+        "    # SkyReels-V2: SkyReels-V2 T2V 14B at 544"
+    )
+    assert old in tail
+    edited = head + start + tail.replace(old, new, 1)
+    registry.write_text(edited, encoding="utf-8")
+    return edited
+
+
+def rename_540p(workspace: Path) -> None:
+    """Give the 540p checkpoint another id."""
+    spec = workspace / SPEC
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace(HUB, "Skywork/Other-540P-Diffusers"), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (
+            "model_detectors=[\n",
+            'model_detectors=[\n            lambda path: "mine" in path,\n',
+        ),
+        ("workload_types=(WorkloadType.T2V, ),\n", "workload_types=(WorkloadType.I2V, ),\n"),
+        (
+            "workload_types=(WorkloadType.T2V, ),\n",
+            "workload_types=(WorkloadType.T2V, ),\n        # reviewed by Ann\n",
+        ),
+    ],
+)
+def test_a_registration_that_a_person_edited_is_not_replaced(
+    copy: Path, workspace: Path, capsys: pytest.CaptureFixture[str], ours: str, theirs: str
+) -> None:
+    """Its id changes in the spec, so it would go; left there, it would be registered twice."""
+    build(copy)
+    edit_registration(copy, ours, theirs)
+    rename_540p(workspace)
+    before = snapshot(copy)
+    assert build(copy) == CONFLICT
+    assert snapshot(copy) == before
+    assert "E221" in capsys.readouterr().err
+
+
+def test_a_comment_in_a_registration_stays_while_nothing_about_it_changes(
+    copy: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is it in the way when the spec changes another entry."""
+    build(copy)
+    line = "model_family="
+    commented = edit_registration(copy, line, f"# reviewed by Ann\n        {line}")
+    assert build(copy) == CLEAN
+    assert (copy / REGISTRY).read_text("utf-8") == commented
+    spec = workspace / SPEC
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace("V2-T2V-14B-720P-Diff", "V2-Other-T2V-720P-Diff"), "utf-8")
+    assert build(copy) == CLEAN
+    changed = (copy / REGISTRY).read_text("utf-8")
+    assert "# reviewed by Ann" in changed
+    assert "V2-Other-T2V-720P-Diff" in changed
+    assert "V2-T2V-14B-720P-Diff" not in changed
+
+
+def test_an_entry_with_a_comment_may_move_within_the_spec(tree: Tree, cache: Cache) -> None:
+    """It says what it said; only the place in the spec that it comes from is another."""
+    row = DictEntry("t.py", "TABLE", "a", "(1, 2)", "components.one")
+    commented = tree.overlay({"t.py": 'TABLE = {\n    "a": (1, 2),  # reviewed by Ann\n}\n'})
+    state = State({}, (row,))
+    moved = make_plan([replace(row, item="components.two")], state, commented, cache)
+    assert [change.kind for change in moved.changes] == ["unchanged"]
+    other = make_plan([replace(row, value="3")], state, commented, cache)
+    assert [d.code for d in other.conflicts] == ["E221"]
+    gone = make_plan([], state, commented, cache)
+    assert [(d.code, d.place.line) for d in gone.conflicts] == [("E221", 2)]
+
+
+def test_an_entry_that_was_edited_into_what_the_spec_wants_is_fine(
+    tree: Tree, cache: Cache
+) -> None:
+    row = DictEntry("t.py", "TABLE", "a", "1", "x")
+    edited = tree.overlay({"t.py": 'TABLE = {\n    "a": 2,\n}\n'})
+    plan = make_plan([replace(row, value="2")], State({}, (row,)), edited, cache)
+    assert plan.diagnostics == ()
+    assert [change.kind for change in plan.changes] == ["unchanged"]
+
+
+def test_an_entry_that_another_family_holds_is_shared(tree: Tree, cache: Cache) -> None:
+    row = DictEntry("t.py", "TABLE", "a", "1", "x")
+    text = 'TABLE = {\n    "a": 1,\n}\n'
+    there = tree.overlay({"t.py": text})
+    theirs = (replace(row, item="y"),)
+    assert make_plan([row], State({}, (), theirs), there, cache).entries == (row,)
+    assert make_plan([row], State(), there, cache).entries == ()
+    assert undone(there, State({}, (row,), theirs), cache) == {"t.py": text}
+    dropped = make_plan([], State({}, (row,), theirs), there, cache)
+    assert [change.kind for change in dropped.changes] == ["unchanged"]
+    other = (replace(row, value="2"),)  # a record of what is no longer there holds nothing
+    assert undone(there, State({}, (row,), other), cache) == {"t.py": "TABLE = {\n}\n"}
+
+
+def test_a_damaged_record_of_another_family_is_told(copy: Path) -> None:
+    """What it held is unknown, so nothing may be taken out."""
+    other = copy / ".portspec/other/lock.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{", encoding="utf-8")
+    with pytest.raises(TargetError) as caught:
+        read_state(copy, "skyreels_v2")
+    assert caught.value.diagnostics[0].code == "E230"
+
+
+def test_a_lost_record_is_made_again(copy: Path, workspace: Path) -> None:
+    """The files say that portspec was here, so the entries are the port's own and can be replaced."""
+    build(copy)
+    lock = copy / ".portspec/skyreels_v2/lock.json"
+    before = lock.read_bytes()
+    shutil.rmtree(copy / ".portspec")
+    assert build(copy, "--replace", STATUS) == CLEAN
+    assert lock.read_bytes() == before
+    rename_540p(workspace)
+    assert build(copy) == CLEAN
+    registry = (copy / REGISTRY).read_text("utf-8")
+    assert registry.count('default_preset="skyreels_v2_t2v_14b_540p"') == 1
+    assert "Skywork/Other-540P-Diffusers" in registry
+
+
+def test_what_two_ports_need_goes_with_the_last_of_them(
+    copy: Path, workspace: Path, released: Path
+) -> None:
+    shutil.copytree(Path(__file__).parent.parent / "examples", workspace / "examples")
+    own = "{type: float, default: 0.0, help: How far the motion is pulled back., cli: false}"
+    specs = [workspace / SPEC, workspace / "examples/new_checkpoint/port.yaml"]
+    without = [spec.read_text("utf-8") for spec in specs]
+
+    def built(index: int, extra: str) -> str:
+        specs[index].write_text(without[index] + extra, encoding="utf-8")
+        assert run("build", specs[index], "--target", copy, "--no-gates") == CLEAN
+        return (copy / "fastvideo/api/sampling_param.py").read_text("utf-8")
+
+    for index in range(2):
+        assert "motion_pull" in built(index, f"\nsampling_params:\n  motion_pull: {own}\n")
+    assert "motion_pull" in built(0, "")
+    path = "fastvideo/api/sampling_param.py"
+    assert built(1, "") == (released / path).read_text("utf-8")
 
 
 def test_registrations_of_others_around_ours_stay_where_they_are(

@@ -21,6 +21,7 @@ from portspec.edits.class_field import ClassField
 from portspec.edits.dict_entry import DictEntry
 from portspec.edits.import_name import ImportName
 from portspec.edits.list_item import ListItem
+from portspec.edits.source import edited
 from portspec.edits.table_row import TableRow
 from portspec.edits.yaml_entry import YamlEntry
 from portspec.errors import EmitError
@@ -283,6 +284,19 @@ def test_a_neighbour_s_comment_stays() -> None:
     )
 
 
+def test_a_neighbour_of_tuples_stays() -> None:
+    """The parentheses of a value are the value's, on one line or on many."""
+    text = 'TABLE = {\n    "a": (1, 2),  # about a\n    "b": (3, 4),\n}\n'
+    entry = DictEntry("t.py", "TABLE", "b", "(3, 4)", "x")
+    assert remove_edits(text, [entry]) == 'TABLE = {\n    "a": (1, 2),  # about a\n}\n'
+    assert remove_edits('TABLE = {"b": (3, 4)}\n', [entry]) == "TABLE = {}\n"
+    assert apply_edits('TABLE = {"a": (1, 2)}\n', [entry]) == (
+        'TABLE = {"a": (1, 2), "b": (3, 4)}\n'
+    )
+    item = ListItem("t.py", "NAMES", "(3, 4)", "x")
+    assert remove_edits("NAMES = [(1, 2), (3, 4)]\n", [item]) == "NAMES = [(1, 2)]\n"
+
+
 def test_the_first_of_several_leaves_the_others() -> None:
     text = "NAMES = [A, B]\nTABLE = {'a': 1, 'b': 2}\n"
     assert remove_edits(text, [ListItem("t.py", "NAMES", "A", "x")]).startswith("NAMES = [B]\n")
@@ -293,6 +307,51 @@ def test_form_feeds_and_separators_do_not_shift_lines() -> None:
     text = 'A = "\x0c\u2028"\n\nTABLE = {\n    "b": 2,\n}\n'
     entry = DictEntry("t.py", "TABLE", "c", "3", "x")
     assert apply_edits(text, [entry]) == text.replace("}", '    "c": 3,\n}')
+
+
+def test_what_was_put_in_is_nobody_s_edit(case: tuple[Anchored, str]) -> None:
+    edit, text = case
+    assert not edited(edit, text)
+    assert not edited(edit, apply_edits(text, [edit]))
+    assert not edited(edit, apply_edits(text.replace("\n", "\r\n"), [edit]))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dict entry", '("dits", "foo", "Foo"),', '("dits", "foo", "Foo"),  # reviewed by Ann'),
+        ("dict entry", '("dits", "foo", "Foo")', '("dits", "foo", "Bar")'),
+        ("import", "import FooConfig", "import FooConfig  # noqa: F401"),
+        (
+            "call at the end",
+            'model_family="foo",',
+            '# reviewed by Ann\n        model_family="foo",',
+        ),
+        ("call at the end", 'model_family="foo",', 'model_family="bar",'),
+        ("argument of a parser", '"--foo",', '"--foo",  # reviewed by Ann'),
+        ("field", "foo: float | None = None", "foo: float | None = None  # reviewed by Ann"),
+        ("field with a comment", "# how many", "# how many, and why"),
+        ("YAML entry", "foo: request.foo", "foo: request.foo  # reviewed by Ann"),
+        ("YAML entry", "foo: request.foo", "foo: request.bar"),
+        ("row at the start", "| aaa |", "| abc |"),
+    ],
+)
+def test_what_a_person_has_changed_in_it_is_seen(tree: Tree, name: str, old: str, new: str) -> None:
+    edit, text = (CASES[name], tree.text(CASES[name].path)) if name in CASES else TEXT_CASES[name]
+    after = apply_edits(text, [edit])
+    assert after.count(old) == 1
+    changed = after.replace(old, new)
+    line = edited(edit, changed)
+    assert 0 <= changed[: changed.index(new)].count("\n") + 1 - line <= len(CALL.splitlines())
+
+
+def test_of_two_calls_with_one_identity_the_same_one_is_meant() -> None:
+    """Taking out the one without an id must not take out the one with it."""
+    one, two = 'add(id="a", preset="p")', 'add(preset="p")'
+    text = f"def f():\n    {one}\n    {two}\n"
+    call = CallStatement("t.py", "f", "add", (("preset", '"p"'),), two, "x", blank_line=False)
+    assert call.is_in(text)
+    assert remove_edits(text, [call]) == f"def f():\n    {one}\n"
 
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)

@@ -62,6 +62,7 @@ def _calls(context: Context) -> Iterator[CallStatement]:
     entries = context.port.spec.registry
     order, before = arrange(context)
     follower = _identity_of(context, before) if before is not None else None
+    group = ", ".join(entries[index].variant for index in order)
     for index in order:
         entry = entries[index]
         statement = formatted_statement(context.index.tree, call_source(context, entry), 4)
@@ -72,9 +73,15 @@ def _calls(context: Context) -> Iterator[CallStatement]:
             _identity(context, entry),
             statement,
             f"registry[{index}]",
-            comment=f"{context.names.title}: {_summary(context, entry)}",
+            comment=_comment(context, entry),
             before=follower,
+            group=group,
         )
+
+
+def _comment(context: Context, entry: RegistryEntry) -> str:
+    title, summary = context.names.title, _summary(context, entry)
+    return summary if summary.startswith(title) else f"{title}: {summary}"
 
 
 def _summary(context: Context, entry: RegistryEntry) -> str:

@@ -18,7 +18,8 @@ class CallStatement:
     """`statement` is the call as it should read, without indentation; `comment` goes above it.
 
     Order can be meaning: `before` is the identity of the call that it must precede. Without one, it
-    goes last among the calls of the same name.
+    goes last among the calls of the same name. `group` names the calls that stand together, in their order:
+    another one makes another edit of each, so that all are taken out and put back in the new order.
     """
 
     path: str
@@ -30,6 +31,7 @@ class CallStatement:
     comment: str = ""
     before: Identity | None = None
     blank_line: bool = True
+    group: str = ""
 
     @property
     def address(self) -> str:
@@ -39,13 +41,13 @@ class CallStatement:
 
     def is_in(self, text: str) -> bool:
         """Tell whether the call is there and says the same."""
-        found = self._find(parse(text), self.identity)
+        found = self._own(parse(text))
         return found is not None and normal(code(_call(found[0]))) == normal(self.statement)
 
     def insert(self, text: str) -> Sequence[Splice]:
         """Add the call with its comment, in its place."""
         source = parse(text)
-        found = self._find(source, self.identity)
+        found = self._own(source)
         if found is not None:
             if self.is_in(text):
                 return ()
@@ -62,7 +64,7 @@ class CallStatement:
     def remove(self, text: str) -> Sequence[Splice]:
         """Take out the call with the comment and the blank line above it."""
         source = parse(text)
-        found = self._find(source, self.identity)
+        found = self._own(source)
         if found is None:
             return ()
         statement, island = found
@@ -95,6 +97,13 @@ class CallStatement:
         """Go right behind the statement above, so that the follower keeps its comments."""
         first, _ = island.lines(statement)
         return first - len(statement.leading_lines), _indent(source.line_text(first))
+
+    def _own(self, source: Source) -> tuple[cst.SimpleStatementLine, Island] | None:
+        """Find the call; where an identity fits several, the one that says the same."""
+        fitting = [c for c in self._calls(source) if _matches(_call(c[0]), self.identity)]
+        wanted = normal(self.statement) if len(fitting) > 1 else ""
+        same = (c for c in fitting if normal(code(_call(c[0]))) == wanted)
+        return next(same, fitting[0]) if fitting else None
 
     def _find(
         self, source: Source, identity: Identity

@@ -8,12 +8,14 @@ registry costs ten times as much, and an edit needs only one statement.
 from __future__ import annotations
 
 import ast
+import io
 import re
-from collections.abc import Mapping, Sequence
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from portspec.edits import Splice
+from portspec.edits import Anchored, Splice
 from portspec.edits.lazy import cst
 from portspec.errors import Diagnostic, EmitError, Place
 from portspec.pyfacts import source_lines
@@ -130,15 +132,23 @@ class Island:
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:
         """Return the offsets of a node's first character and of the one after its last."""
-        found = self._positions[node]
+        opening, closing = _ends(node)
+        start, end = self._positions[opening].start, self._positions[closing].end
         shift = self._first_line - 1
-        start = self._source.line_offset(found.start.line + shift) + found.start.column
-        return start, self._source.line_offset(found.end.line + shift) + found.end.column
+        first = self._source.line_offset(start.line + shift) + start.column
+        return first, self._source.line_offset(end.line + shift) + end.column
 
     def owned_lines(self, statement: cst.SimpleStatementLine) -> tuple[int, int]:
         """Return the lines of a statement with the comments and blank lines that lead to it."""
         first, last = self.lines(statement)
         return first - len(statement.leading_lines), last
+
+
+def _ends(node: cst.CSTNode) -> tuple[cst.CSTNode, cst.CSTNode]:
+    """Return what opens and what closes a node: LibCST counts parentheses around it as outside."""
+    if isinstance(node, cst.BaseExpression) and node.lpar and node.rpar:
+        return node.lpar[0], node.rpar[-1]
+    return node, node
 
 
 @lru_cache(maxsize=16)
@@ -198,6 +208,47 @@ def contradicted(path: str, line: int, address: str) -> EmitError:
     remedy = "Make the spec say what the entry says, or take the entry out of the file."
     message = f"{address} is there already and says something else"
     return EmitError([Diagnostic("E221", message, Place(path, line), remedy)])
+
+
+def overruled(path: str, line: int, address: str) -> Diagnostic:
+    """Complain that a person has changed an entry of ours that the spec no longer wants as it was."""
+    remedy = "Undo the edit, or take the entry out of the file; move what it says into the spec."
+    message = f"{address} was edited by hand, and the spec no longer asks for it as it was written"
+    return Diagnostic("E221", message, Place(path, line), remedy)
+
+
+def edited(entry: Anchored, text: str) -> int:
+    """Return the line of an entry that a person has changed since it was put in, or 0.
+
+    A comment inside it is such a change, although the entry says the same: it would go with the entry.
+    """
+    for gone in entry.remove(text):
+        if not entry.is_in(text) or any(
+            not _is_own(c, entry) for c in _comments(text, gone, entry)
+        ):
+            lead = text[gone.start : gone.end]
+            return text.count("\n", 0, gone.end - len(lead.lstrip())) + 1
+    return 0
+
+
+def _is_own(comment: str, entry: Anchored) -> bool:
+    own = (f"# {getattr(entry, 'comment', '')}", getattr(entry, "statement", ""))
+    return comment == own[0] or comment in own[1]
+
+
+def _comments(text: str, inside: Splice, entry: Anchored) -> Iterator[str]:
+    """Yield the comments in a part of a file."""
+    part = text[inside.start : inside.end]
+    if "#" not in part:
+        return
+    if not entry.path.endswith(".py"):
+        yield from re.findall(r"(?<=\s)#.*", part) if entry.path.endswith(".yaml") else ()
+        return
+    source = parse(text)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        offset = source.line_offset(token.start[0]) + token.start[1]
+        if token.type == tokenize.COMMENT and inside.start <= offset < inside.end:
+            yield token.string
 
 
 def separated(source: Source, spans: Sequence[tuple[int, int]], index: int) -> Splice:
