@@ -129,8 +129,20 @@ def prove(
     for name, result in known.items():
         event(name, result)
     before = _fingerprint(judgement)
-    with Runner(environment) as runner:
-        results = runner.run(gates.gates, known, event)
+    done: dict[str, GateResult] = dict(known)
+
+    def keep(name: str, result: GateResult | None) -> None:
+        if result is not None:
+            done[name] = result
+        event(name, result)
+
+    try:
+        with Runner(environment) as runner:
+            results = runner.run(gates.gates, known, keep)
+    except KeyboardInterrupt:
+        if _fingerprint(judgement) == before:  # what was shown so far need not be shown again
+            record(prepared, {g.name: done[g.name] for g in gates.gates if g.name in done})
+        raise
     edited = judgement.plan.edited
     results = {g.name: _distrusted(results[g.name], g, edited) for g in gates.gates}
     if _fingerprint(judgement) != before:

@@ -63,8 +63,8 @@ class Console:
         shown = [c for c in plan.changes if everything or c.kind != "unchanged"]
         for change in shown:
             self.out(f"{_SIGNS[change.kind]} {change.path}  ({change.ownership}: {change.cause})\n")
-        kept = len(plan.changes) - len(shown)
-        self.out(f"{len(shown)} files to look at, {kept} unchanged\n")
+        changed = sum(1 for _ in plan.writes())
+        self.out(f"{changed} of {len(plan.changes)} files would change\n")
 
     def gates(self, results: Sequence[GateResult], form: str = "text") -> None:
         """Print gate results; as text, in a table."""
@@ -116,6 +116,8 @@ class Progress:
             return
         self._done += 1
         tail = f": {result.message}" if result.message else ""
+        if result.log and result.status in ("fail", "inconclusive"):
+            tail += f"\n        log: {result.log}"
         time = "as before" if result.cached else f"{result.seconds:.1f} s"
         count = f"[{self._done:>2}/{self._total}]"
         self._console.say(f"{count} {gate}: {result.status} ({time}){tail}")

@@ -54,6 +54,7 @@ class LoadedSpec:
     paths: tuple[Path, ...]  # the same files, as they are opened
     own_keys: frozenset[KeyPath]  # paths that the spec itself states, inherited ones left out
     root: Node
+    tried: tuple[Path, ...] = ()  # where `extends` was looked up: what appears there may come first
 
     def states(self, *path: str | int) -> bool:
         """Tell whether the spec itself says the value at `path`, or an ancestor does."""
@@ -82,8 +83,9 @@ def load_spec(path: Path, cache: Cache | None = None) -> LoadedSpec:
     marks = document.marks()
     paths = tuple(file for file, _ in chain)
     own = frozenset(chain[0][1].marks().values)
+    tried = tuple(p for link in chain if (found := _extended(*link)) for p in _tried(*found))
     spec = validate(document, marks)
-    return LoadedSpec(spec, marks, path, shown, document.files, paths, own, document.root)
+    return LoadedSpec(spec, marks, path, shown, document.files, paths, own, document.root, tried)
 
 
 def read_chain(path: Path, cache: Cache | None = None) -> list[tuple[Path, Document]]:
@@ -105,32 +107,46 @@ def read_chain(path: Path, cache: Cache | None = None) -> list[tuple[Path, Docum
 
 
 def _parent(path: Path, document: Document) -> tuple[Path, Place] | None:
-    entry = document.root.value.get("extends")
-    if entry is None or entry.node.value is None:
+    extended = _extended(path, document)
+    if extended is None:
         return None
-    name, place = entry.node.value, entry.node.place
-    if not isinstance(name, str):
-        remedy = "A spec extends one other: write its name, as `extends: wan`."
-        message = "`extends` must be a name or a path"
-        raise SpecError([Diagnostic("E010", message, place, remedy)])
-    folder = path.parent
-    candidates = (
-        [folder / name]
-        if name.endswith((".yaml", ".yml"))
-        else [
-            folder / f"{name}.yaml",
-            folder.parent / f"{name}.yaml",
-            folder.parent.parent / "specs" / f"{name}.yaml",
-        ]
-    )
-    for candidate in candidates:
-        if os.path.isfile(candidate):  # noqa: PTH113 - a name that is too long is no file, either
-            return candidate.resolve(), place
+    folder, name = extended
+    place = document.root.value["extends"].node.place
+    last = _tried(folder, name)[-1]
+    if _is_file(last):
+        return last.resolve(), place
     known = sorted(p.stem for p in folder.glob("*.yaml") if p != path)
     remedy = did_you_mean(name, known, f"Specs in {_shown(folder)}: {', '.join(known) or 'none'}.")
     raise SpecError(
         [Diagnostic("E010", f'it extends "{name}", and there is no such spec', place, remedy)]
     )
+
+
+def _extended(path: Path, document: Document) -> tuple[Path, str] | None:
+    """Return what a spec extends, as it says, and the folder from which that is looked up."""
+    entry = document.root.value.get("extends")
+    if entry is None or entry.node.value is None:
+        return None
+    if not isinstance(entry.node.value, str):
+        remedy = "A spec extends one other: write its name, as `extends: wan`."
+        message = "`extends` must be a name or a path"
+        raise SpecError([Diagnostic("E010", message, entry.node.place, remedy)])
+    return path.parent, entry.node.value
+
+
+def _tried(folder: Path, name: str) -> list[Path]:
+    """Return the paths that are looked at for a name, up to the first that is a file."""
+    if name.endswith((".yaml", ".yml")):
+        return [folder / name]
+    parent = folder.parent
+    folders = (folder, parent, parent.parent / "specs")
+    candidates = [place / f"{name}.yaml" for place in folders]
+    found = next((i for i, path in enumerate(candidates) if _is_file(path)), len(candidates))
+    return candidates[: found + 1]
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - a name that is too long is no file, either
 
 
 def _shown(path: Path) -> str:

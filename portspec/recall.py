@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from portspec.cache import Cache, sha256
 from portspec.tree import Tree
 
 _MISSING = ""
+_NVIDIA = "/dev/nvidiactl"  # there when the driver is; asking CUDA itself takes seconds
 
 
 def recall(cache: Cache, question: str, tree: Tree) -> Any:
@@ -44,13 +46,17 @@ def remember(cache: Cache, question: str, tree: Tree, reads: Iterable[Path], ans
 
 
 def _key(question: str, tree: Tree) -> str:
-    machine = f"{sys.executable} {platform.python_version()}"
+    # What a gate proves on a CPU it has not proved on a GPU: a folder may be shared by two machines.
+    device = "nvidia" if os.path.exists(_NVIDIA) else "none"  # noqa: PTH110 - pathlib takes longer
+    machine = f"{sys.executable} {platform.python_version()} {device}"
     return sha256(question, str(tree.root.resolve()), tree.shown, machine, str(Path.cwd()))
 
 
 def _hash(cache: Cache, path: str) -> str:
     try:
-        return cache.file_sha(path, os.stat(path))  # noqa: PTH116 - as the tree does
+        found = os.stat(path)  # noqa: PTH116 - as the tree does
+        # What is no file was not read, and reading a pipe would wait for ever.
+        return cache.file_sha(path, found) if stat.S_ISREG(found.st_mode) else _MISSING
     except OSError:
         return _MISSING
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from portspec import cache as caching
+from portspec import recall as recalling
 from portspec import target as fetching
 from portspec.backend import backends
 from portspec.cache import Cache
 from portspec.commands import CLEAN, FINDINGS
+from portspec.tree import Tree
 from tests.conftest import SPEC, run
 
 
@@ -78,6 +80,63 @@ def test_a_check_is_asked_again_when_anything_it_read_has_changed(
     assert run(*check) == CLEAN
     (copy / "fastvideo/models/dits/wanvideo.py").unlink()
     assert run(*check) == FINDINGS
+
+
+def test_a_check_is_asked_again_when_another_file_is_extended(
+    released: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name is looked up in one folder after the other, and a file in an earlier one comes first."""
+    folder = workspace / "specs" / "sub"
+    folder.mkdir()
+    spec, nearer = folder / "sky.yaml", folder / "wan.yaml"
+    (workspace / SPEC).rename(spec)
+    check = ("check", spec, "--target", released)
+    assert run(*check) == CLEAN
+    assert run(*check) == CLEAN
+    nearer.write_text("schema: [\n", encoding="utf-8")
+    assert run(*check) == FINDINGS
+    nearer.unlink()
+    assert run(*check) == CLEAN
+
+
+def test_a_check_is_asked_again_when_a_link_leads_elsewhere(
+    released: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan, one, other = (workspace / "specs" / name for name in ("wan.yaml", "one.yml", "other.yml"))
+    wan.rename(one)
+    text = one.read_text("utf-8")
+    assert "guidance_scale: 6.0" in text
+    other.write_text(text.replace("guidance_scale: 6.0", "guidance_scale: 1.0"), encoding="utf-8")
+    wan.symlink_to(one)
+    check = ("check", SPEC, "--target", released)
+    assert run(*check) == CLEAN
+    wan.unlink()
+    wan.symlink_to(other)
+    assert run(*check) == FINDINGS
+
+
+def test_what_was_answered_without_a_gpu_is_asked_again_with_one(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, device = Cache(tmp_path / "cache"), tmp_path / "nvidiactl"
+    monkeypatch.setattr(recalling, "_NVIDIA", str(device))
+    recalling.remember(cache, "build", tree, [], ["without"])
+    assert recalling.recall(cache, "build", tree) == ["without"]
+    device.touch()
+    assert recalling.recall(cache, "build", tree) is None
+    recalling.remember(cache, "build", tree, [], ["with"])
+    assert recalling.recall(cache, "build", tree) == ["with"]
+    device.unlink()
+    assert recalling.recall(cache, "build", tree) == ["without"]
+
+
+def test_what_was_read_may_become_a_pipe(tree: Tree, tmp_path: Path) -> None:
+    cache, file = Cache(tmp_path / "cache"), tmp_path / "file"
+    file.touch()
+    recalling.remember(cache, "check", tree, [file], [])
+    file.unlink()
+    os.mkfifo(file)
+    assert recalling.recall(cache, "check", tree) is None
 
 
 def test_two_processes_may_fetch_at_a_time(

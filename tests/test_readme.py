@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,30 @@ def test_a_preset_and_a_variant_as_in_the_readme(workspace: Path, target: Target
     presets = judgement.staged.text("fastvideo/pipelines/basic/skyreels_v2/presets.py")
     assert "SKYREELS_V2_T2V_14B_540P_FAST" in presets
     assert "SkyReels-V2-T2V-1.3B-540P" in judgement.staged.text("fastvideo/registry.py")
+
+
+def test_the_readmes_changes_may_be_made_one_by_one_and_taken_back(
+    copy: Path, workspace: Path
+) -> None:
+    """As a person would: build, add the variant at the end, build, take it out, build."""
+    original = (workspace / SPEC).read_text("utf-8")
+    build = ("build", SPEC, "--target", str(copy), "--no-gates")
+    subprocess.run(["git", "init", "-q", str(copy)], check=True)
+    assert run(*build) == 0
+    registry = (copy / "fastvideo/registry.py").read_text("utf-8")
+    yaml = YAML(typ="rt")
+    document = yaml.load(original)
+    for block in blocks("README.md", "yaml"):
+        merge(document, yaml.load(block))
+    small = deepcopy(document["presets"]["skyreels_v2_t2v_14b_540p"])
+    small |= {"variant": "t2v_1_3b_540p", "summary": "SkyReels-V2 T2V 1.3B at 544x960"}
+    document["presets"]["skyreels_v2_t2v_1_3b_540p"] = small
+    yaml.dump(document, workspace / SPEC)
+    assert run(*build) == 0
+    assert (copy / "fastvideo/registry.py").read_text("utf-8") != registry
+    (workspace / SPEC).write_text(original, encoding="utf-8")
+    assert run(*build) == 0
+    assert (copy / "fastvideo/registry.py").read_text("utf-8") == registry
 
 
 def test_the_tutorial_quotes_the_spec() -> None:

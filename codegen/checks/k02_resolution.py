@@ -7,7 +7,7 @@ is the one that goes wrong unseen: its last part is a hash, so only detectors ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from portspec.codegen.facts import REGISTRY
 from portspec.codegen.index import FastVideoIndex
@@ -26,10 +26,15 @@ def check(index: FastVideoIndex) -> Iterator[Diagnostic]:
 
 
 def _detectors(index: FastVideoIndex, entry: Registration) -> Iterator[Diagnostic]:
+    behind = sum(1 for other in index.registrations[entry.index + 1 :] if other.hub)
     for detector in entry.detectors:
         place = index.tree.place(REGISTRY, detector.line)
         if detector.is_opaque:
-            message = f"{entry.label}: portspec cannot read this detector: {detector.source}"
+            # A port that is registered behind it changes the number, so that its build says so.
+            message = (
+                f"{entry.label}: portspec cannot read this detector, "
+                f"which may take what {behind} later entries register: {detector.source}"
+            )
             remedy = (
                 "Write it with `in`, `not in`, `any`, `all`, `and`, `or` over string constants."
             )
@@ -39,11 +44,11 @@ def _detectors(index: FastVideoIndex, entry: Registration) -> Iterator[Diagnosti
 def _cache_path(
     index: FastVideoIndex, resolver: Resolver, entry: Registration, hub: str, line: int
 ) -> Iterator[Diagnostic]:
-    if any(d.is_opaque for r in index.registrations for d in r.detectors):
-        return
     path = cache_path(hub)
     by_path = resolver.resolve(path, "")
     place = index.tree.place(REGISTRY, line)
+    if _is_opaque(index.registrations[: by_path.index if by_path else None]):
+        return
     if by_path is not None and by_path.effect != entry.effect:
         message = (
             f"a cached snapshot of {hub} gets the entry of {by_path.label} (line {by_path.line})"
@@ -62,6 +67,11 @@ def _cache_path(
         f'Add a detector that accepts "{path.split("/")[-3].lower()}" and no other family\'s ids.'
     )
     yield Diagnostic("E330", message, place, remedy, "K2")
+
+
+def _is_opaque(entries: Sequence[Registration]) -> bool:
+    """Tell whether one of these may fire and nobody can say on what."""
+    return any(d.is_opaque for entry in entries for d in entry.detectors)
 
 
 def _class_names(index: FastVideoIndex, entry: Registration) -> list[str]:

@@ -189,7 +189,11 @@ def _phase(context: Context) -> dict[str, Any]:
     if not results:
         return {"phase": "2 parity scaffolds", "status": "in_progress", "owner": "parity"}
     if all(r.status == "pass" for r in results.values()):
-        return {"phase": "11 handoff", "status": "complete", "owner": "orchestrator"}
+        published = any(r.basis.startswith("given weights") for r in results.values())
+        if published:
+            return {"phase": "11 handoff", "status": "complete", "owner": "orchestrator"}
+        waits = "whoever has the published weights: build with --weights"
+        return {"phase": "11 handoff", "status": "in_progress", "owner": waits}
     first = next(r for r in results.values() if r.status != "pass")
     phase = (
         "6 component parity" if not first.gate.startswith(("pipeline", "example")) else "7 pipeline"

@@ -41,6 +41,8 @@ def _component(context: GateContext, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "kind": component.spec.kind,
+        "stateful": component.is_stateful,
+        "class_name": component.class_name,
         "definition": component.spec.definition,
         "config_class": instantiation.config_class if instantiation else None,
         "args": plain(component.reduced_args),
@@ -164,12 +166,12 @@ def _publish_config(folder: Path, component: Mapping[str, Any]) -> None:
 
 def _inspect(recipe: Mapping[str, Any], path: Path) -> Outcome:
     """Check the layout: manifest, folders, class names, configs, and that headers can be read."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     manifest_path = path / "model_index.json"
     if not manifest_path.is_file():
         return Outcome("inconclusive", f"there is no model_index.json in {path.resolve()}")
-    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    manifest = _read_json(manifest_path)
     wanted = recipe["pipeline"].rpartition(":")[2]
     if manifest.get("_class_name") != wanted:
         return Outcome(
@@ -181,9 +183,16 @@ def _inspect(recipe: Mapping[str, Any], path: Path) -> Outcome:
         folder = path / component["name"]
         if not folder.is_dir():
             return Outcome("inconclusive", f"the checkpoint has no {component['name']}")
-        for file in sorted(folder.glob("*.safetensors")):
-            with safe_open(file, framework="pt") as opened:
-                tensors += len(list(opened.keys()))
+        files = sorted(folder.glob("*.safetensors"))
+        if component["stateful"] and not (files and (folder / "config.json").is_file()):
+            return Outcome("fail", f"{component['name']}/ has no config.json or no *.safetensors")
+        for file in files:
+            try:
+                with safe_open(file, framework="pt") as opened:
+                    tensors += len(list(opened.keys()))
+            except SafetensorError as error:
+                name = file.relative_to(path)
+                return Outcome("fail", f"{name} is damaged, or is no safetensors file: {error}")
             nbytes += file.stat().st_size
         sizes |= _size(folder, component)
     metrics = {"tensors": tensors, "bytes": nbytes, "size": ", ".join(sorted(sizes))}
@@ -194,12 +203,24 @@ def _inspect(recipe: Mapping[str, Any], path: Path) -> Outcome:
     return Outcome("pass", message, metrics)
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; of one that cannot be read, the error names the file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.parent.name}/{path.name} is not JSON: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
 def _size(folder: Path, component: Mapping[str, Any]) -> set[str]:
     """Tell whether a component's config is the published one or the reduced one."""
     path = folder / "config.json"
     if not path.is_file():
         return set()
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _read_json(path)
+    said = config.get("_class_name") or component["class_name"]
+    if said != component["class_name"]:
+        return {f"{component['name']}/config.json says {said}, the spec {component['class_name']}"}
     published, reduced = component["published"], {**component["published"], **component["args"]}
     wrong = {
         k: config[k]

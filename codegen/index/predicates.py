@@ -10,6 +10,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def compile_predicate(node: ast.expr, scope: Scope) -> Predicate:
     """
     source = ast.unparse(node)
     try:
-        _verify(node)
+        _verify(node, scope)
         code = compile(ast.Expression(node), "<detector>", "eval", _FLAGS)
         function = eval(code, {"__builtins__": _BUILTINS, **scope})
         function("")
@@ -99,7 +100,7 @@ def compile_predicate(node: ast.expr, scope: Scope) -> Predicate:
 def read_statement(node: ast.stmt, scope: Scope) -> None:
     """Add what a statement binds (a nested helper, a named detector) to the scope, if it can be read."""
     try:
-        _verify(node)
+        _verify(node, scope)
         names: Scope = {"__builtins__": _BUILTINS, **scope}
         exec(compile(ast.Module([node], []), "<detector>", "exec"), names)
     except _FAILURES:
@@ -107,9 +108,40 @@ def read_statement(node: ast.stmt, scope: Scope) -> None:
     scope.update({k: v for k, v in names.items() if k != "__builtins__"})
 
 
-def _verify(node: ast.AST) -> None:
-    """Raise ValueError unless every node is on the list."""
-    for child in _evaluated(node):
+def rebound(body: list[ast.stmt]) -> frozenset[str]:
+    """Return the names of a function that hold one thing now and another then.
+
+    A detector is called long after it was registered and sees what a name holds last, so nothing is known
+    about a name that is bound twice, or anew in each round of a loop.
+    """
+    names = Counter(name for node in body for name in _bound(node))
+    loops = [n for s in body for n in ast.walk(s) if isinstance(n, (ast.For, ast.While))]
+    again = {name for loop in loops for name in _bound(loop)}
+    return frozenset(again | {name for name, count in names.items() if count > 1})
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Yield every name that a statement binds in the function that it stands in."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+        return
+    if isinstance(node, (ast.Lambda, ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
+
+
+def _verify(node: ast.AST, scope: Scope) -> None:
+    """Raise ValueError unless every node is on the list and every name is known.
+
+    A name is looked up when the detector gets to it, and `and` may keep it from there for a long time.
+    """
+    children = list(_evaluated(node))
+    if unknown := _free_names(children) - scope.keys() - _BUILTINS.keys():
+        raise ValueError(f"unknown: {sorted(unknown)}")
+    for child in children:
         match child:
             case ast.Attribute(attr=name):
                 if name not in _METHODS:
@@ -120,6 +152,14 @@ def _verify(node: ast.AST) -> None:
                 raise ValueError(name)
             case _ if not isinstance(child, _ALLOWED):
                 raise ValueError(type(child).__name__)
+
+
+def _free_names(nodes: list[ast.AST]) -> set[str]:
+    """Return the names that are read, without those that the same source binds."""
+    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    arguments = {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return read - stored - arguments - {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
 
 
 def _evaluated(node: ast.AST) -> Iterator[ast.AST]:

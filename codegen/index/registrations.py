@@ -1,15 +1,23 @@
 """`fastvideo/registry.py` as data: every `register_configs` call, in order.
 
 Order is meaning there: the first detector that fires on the path *or* on the checkpoint's class name
-wins (`_get_config_info`), so a registration knows its index.
+wins (`_get_config_info`), so a registration knows its index. One under a condition is read like any other:
+on some machine it is there.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from portspec.codegen.index.predicates import Predicate, Scope, compile_predicate, read_statement
+from portspec.codegen.index.predicates import (
+    Predicate,
+    Scope,
+    compile_predicate,
+    read_statement,
+    rebound,
+)
 from portspec.tree import Tree
 
 REGISTRY = "fastvideo/registry.py"
@@ -57,15 +65,44 @@ def read_registrations(tree: Tree) -> tuple[Registration, ...]:
         ),
         None,
     )
-    found: list[Registration] = []
+    return tuple(_registrations(function.body)) if function else ()
+
+
+def _registrations(body: list[ast.stmt]) -> Iterator[Registration]:
+    """Yield the registrations of a function, those inside other statements included."""
     scope: Scope = {}
-    for node in function.body if function else ():
+    unknown = rebound(body)
+    index = 0
+    for node in _statements(body):
         match node:
             case ast.Expr(value=ast.Call(func=ast.Name(id="register_configs")) as call):
-                found.append(_registration(call, len(found), scope))
+                yield _registration(call, index, scope)
+                index += 1
             case _:
                 read_statement(node, scope)
-    return tuple(found)
+                for name in unknown:
+                    scope.pop(name, None)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements in the order of the source, each before those that stand inside it.
+
+    What a function or a class holds is its own: it does not run where it stands.
+    """
+    for node in body:
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            for block in _blocks(node):
+                yield from _statements(block)
+
+
+def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """Yield the bodies of a statement such as `if`, `for`, `with`, `try` or `match`."""
+    for _, value in ast.iter_fields(node):
+        parts = value if isinstance(value, list) else []
+        if parts and isinstance(parts[0], ast.stmt):
+            yield parts
+        yield from (p.body for p in parts if isinstance(p, (ast.ExceptHandler, ast.match_case)))
 
 
 _POSITIONAL = (
@@ -83,7 +120,7 @@ _POSITIONAL = (
 def _registration(call: ast.Call, index: int, scope: Scope) -> Registration:
     given = dict(zip(_POSITIONAL, call.args, strict=False))
     given |= {k.arg: k.value for k in call.keywords if k.arg}
-    detectors = _elements(given.get("model_detectors"))
+    detectors = [*_elements(given.get("model_detectors")), *_unread(call, given)]
     return Registration(
         index=index,
         line=call.lineno,
@@ -100,6 +137,15 @@ def _registration(call: ast.Call, index: int, scope: Scope) -> Registration:
         pipeline=_text(given.get("pipeline_cls_name")),
         sampling=_name(given.get("sampling_param_cls")),
     )
+
+
+def _unread(call: ast.Call, given: dict[str, ast.expr]) -> Iterator[ast.expr]:
+    """Yield what may hold detectors and is no list of them: they are there, and nobody can read them."""
+    yield from (k.value for k in call.keywords if k.arg is None)
+    yield from (a for a in call.args if isinstance(a, ast.Starred))
+    node = given.get("model_detectors")
+    if node is not None and not isinstance(node, (ast.List, ast.Tuple, ast.Constant)):
+        yield node
 
 
 def _elements(node: ast.expr | None) -> list[ast.expr]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from portspec.codegen.facts import REGISTRY
 from portspec.codegen.index import FastVideoIndex
@@ -96,12 +99,25 @@ def _detectors(port: Port) -> Iterator[Diagnostic]:
                         f'"{token}" never matches: paths are lower-cased before they are compared'
                     )
                     yield port.complain("E626", message, path, f'Write "{token.lower()}".', "K2")
+        if entry.detect.none and not (entry.detect.all or entry.detect.any):
+            message = "words that a path must not hold do not say which paths are meant"
+            remedy = "Add `all` or `any` beside `none`."
+            yield port.complain("E626", message, ("registry", position, "detect"), remedy, "K2")
         empty = not (entry.detect.all or entry.detect.any or entry.class_names)
         if empty and not entry.hub:
             message = "nothing leads to this entry: no hub id, no words, no class name"
             yield port.complain(
                 "E626", message, ("registry", position), "Give it a way to be found.", "K1"
             )
+
+
+def _is_private(root: Path, path: str) -> bool:
+    """Tell whether a file stands in a git repository and was never committed: nobody can refer to it."""
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return False
+    command = [git, "-C", str(root), "ls-files", "--error-unmatch", path]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
 def _kept_records(port: Port, names: Names) -> Iterator[Diagnostic]:
@@ -115,7 +131,10 @@ def _kept_records(port: Port, names: Names) -> Iterator[Diagnostic]:
     text = port.tree.text(path) if port.tree.exists(path) else base
     spec = port.spec
     known = {*spec.questions, *spec.issues, *spec.escape_hatches, *spec.decisions}
-    for name in sorted(set(_STATE_ID.findall(text)) - known):
+    gone = sorted(set(_STATE_ID.findall(text)) - known)
+    if gone and _is_private(port.tree.root, path):
+        return
+    for name in gone:
         section = {"Q": "questions", "I": "issues", "E": "escape_hatches", "D": "decisions"}[
             name[0]
         ]

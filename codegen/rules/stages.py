@@ -85,6 +85,11 @@ def _order(port: Port, roles: list[set[str]]) -> Iterator[Diagnostic]:
             message = f"{later} stands before {earlier}, whose results it reads"
             remedy = f"Move {earlier} above it."
             yield port.complain("E617", message, ("pipeline", "stages", b), remedy, "K7")
+    last = position("DecodingStage")
+    if last is None and position("DenoisingStage") is not None and not _has_bespoke(port):
+        message = "nothing decodes what DenoisingStage provides: users would get latents"
+        remedy = "Add a DecodingStage after it."
+        yield port.complain("E619", message, ("pipeline", "stages"), remedy, "K7", key=True)
     for role, needed in STAGE_NEEDS.items():
         own = position(role)
         if own is None or any(not names for names in roles) or _has_bespoke(port):

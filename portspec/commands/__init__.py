@@ -66,6 +66,19 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return read_settings(vars(options), Path.cwd())
 
 
+def weights_of(settings: Settings) -> None:
+    """Refuse weights that cannot be a checkpoint, before anything is written or forgotten.
+
+    Raises:
+        UsageError: E901 there is no manifest.
+    """
+    from portspec.errors import UsageError
+
+    if settings.weights and not (settings.weights / "model_index.json").is_file():
+        remedy = "Give the folder of a checkpoint in the published layout."
+        raise UsageError(f"there is no model_index.json in {settings.weights}", remedy)
+
+
 def target_of(settings: Settings, console: Console) -> Target:
     """Open the target tree, fetching the default one when none is given.
 

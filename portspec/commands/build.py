@@ -17,6 +17,7 @@ from portspec.commands import (
     spec_argument,
     target_of,
     target_option,
+    weights_of,
     weights_option,
 )
 from portspec.report.gates import FORMATS
@@ -45,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerun",
         metavar="PATTERN",
-        nargs="?",
-        const="*",
-        help="run these gates again although nothing they read has changed (default: all)",
+        help="run these gates again although nothing they read has changed ('*' for all)",
     )
     parser.add_argument(
         "--replace",
@@ -62,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Build one spec."""
     settings = settings_of(options)
+    weights_of(settings)
     target = target_of(settings, console)
     known = _recalled(options, settings, target)
     if known is not None:

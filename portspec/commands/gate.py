@@ -14,6 +14,7 @@ from portspec.commands import (
     spec_argument,
     target_of,
     target_option,
+    weights_of,
     weights_option,
 )
 from portspec.commands.build import status_of
@@ -62,6 +63,7 @@ def _prepared(options: argparse.Namespace, console: Console) -> Prepared:
     from portspec.judge import judge
 
     settings = settings_of(options)
+    weights_of(settings)
     judgement = judge(options.spec, target_of(settings, console))
     if not judgement.is_sound:
         remedy = f"Run `portspec check {options.spec}`."

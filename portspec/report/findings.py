@@ -10,6 +10,7 @@ from typing import Any
 from portspec.errors import Diagnostic, Place
 
 FORMATS = ("text", "json", "md", "sarif", "github")
+_SHOWN = 25  # of one code: one mistake can have a hundred consequences
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 _COLOURS = {"error": "31", "warning": "33", "note": "36"}
 
@@ -32,7 +33,16 @@ def text(found: Sequence[Diagnostic], *, colour: bool = False) -> str:
     """Return one paragraph per finding and a line that counts them."""
     if not found:
         return ""
-    return "".join(_paragraph(d, colour) for d in found) + f"{summary(found)}\n"
+    counts: Counter[str] = Counter()
+    rows: list[str] = []
+    for diagnostic in found:
+        counts[diagnostic.code] += 1
+        if counts[diagnostic.code] <= _SHOWN:
+            rows.append(_paragraph(diagnostic, colour))
+    hidden = [f"{n - _SHOWN} more {code}" for code, n in counts.items() if n > _SHOWN]
+    if hidden:
+        rows.append(f"... and {', '.join(hidden)}; `--format json` has them all\n")
+    return "".join(rows) + f"{summary(found)}\n"
 
 
 def summary(found: Sequence[Diagnostic]) -> str:
@@ -113,12 +123,11 @@ def _checks(code: str, found: Sequence[Diagnostic]) -> list[str]:
 
 
 def _result(diagnostic: Diagnostic, rule: int) -> dict[str, Any]:
-    words = diagnostic.message + (f" {diagnostic.remedy}" if diagnostic.remedy else "")
     return {
         "ruleId": diagnostic.code,
         "ruleIndex": rule,
         "level": _SARIF_LEVELS[diagnostic.severity],
-        "message": {"text": words},
+        "message": {"text": _words(diagnostic)},
         "locations": [{"physicalLocation": _physical(diagnostic.place)}],
     }
 
@@ -139,8 +148,13 @@ def _annotation(diagnostic: Diagnostic) -> str:
     place = diagnostic.place
     values = {"file": place.file, "line": place.line, "col": place.column, "title": diagnostic.code}
     given = ",".join(f"{k}={_property(str(v))}" for k, v in values.items() if v)
-    words = f"{diagnostic.message} {diagnostic.remedy}".strip()
-    return f"::{kind} {given}::{_data(words)}"
+    return f"::{kind} {given}::{_data(_words(diagnostic))}"
+
+
+def _words(diagnostic: Diagnostic) -> str:
+    """Return the finding and its remedy as sentences."""
+    remedy = f". {diagnostic.remedy}" if diagnostic.remedy else ""
+    return f"{diagnostic.message}{remedy}"
 
 
 def _data(words: str) -> str:

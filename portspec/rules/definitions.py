@@ -11,13 +11,33 @@ from portspec.suggest import did_you_mean
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
-    """E401-E404 where the source is, E405-E407 what its signatures accept, E408 environment."""
+    """E401-E404 where the source is, E405-E407 its signatures, E408 environment, E148 own arguments."""
     yield from _packages(port)
     missing = {p.name for p in port.official.packages if not p.installed}
     for path, ref in port.references():
         yield from _reference(port, path, ref, missing)
     for component in port.components.values():
         yield from _arguments(port, component)
+        yield from _own_arguments(port, component.name)
+
+
+def _own_arguments(port: Port, name: str) -> Iterator[Diagnostic]:
+    """A class of its own has published arguments of its own; another model's would prove another size."""
+    states = port.loaded.states
+    instantiation = port.spec.components[name].instantiation
+    own = states("components", name, "instantiation", "args")
+    if (
+        states("components", name, "definition")
+        and instantiation
+        and instantiation.args
+        and not own
+    ):
+        message = (
+            f"{name} is a class of its own, and takes its published arguments from another spec"
+        )
+        remedy = "State `instantiation.args` from this model's own config.json."
+        path = ("components", name, "definition")
+        yield port.complain("E148", message, path, remedy, "K4")
 
 
 def _packages(port: Port) -> Iterator[Diagnostic]:

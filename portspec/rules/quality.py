@@ -9,8 +9,7 @@ from portspec.port import Port
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
-    """E140 nothing said, E141 no reason, E142 a variant without hub id, E145 an unfitting metric."""
-    yield from _runnable(port)
+    """E140 nothing said, E141 deferred without a reason, E145 a metric that does not fit the output."""
     quality, scope = port.spec.quality, port.spec.scope
     if quality is None or scope is None:
         return
@@ -49,19 +48,3 @@ def check(port: Port) -> Iterator[Diagnostic]:
             remedy,
             key=True,
         )
-
-
-def _runnable(port: Port) -> Iterator[Diagnostic]:
-    """Examples and quality tests load a checkpoint by its hub id, so their variant must have one."""
-    spec = port.spec
-    users: list[tuple[tuple[str | int, ...], str]] = [
-        (("examples", i, "variant"), example.variant) for i, example in enumerate(spec.examples)
-    ]
-    if spec.quality and spec.quality.ssim:
-        users.append((("quality", "ssim", "variant"), spec.quality.ssim.variant))
-    registered = {entry.variant for entry in spec.registry if entry.hub}
-    known = spec.scope.variants if spec.scope else {}
-    for path, variant in users:
-        if variant in known and variant not in registered:
-            remedy = "Name a variant whose registry entry has a hub id, or give that entry one."
-            yield port.complain("E142", f"no hub id is registered for {variant}", path, remedy)

@@ -15,7 +15,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
-    """E110 missing section, E111 unknown variant, E112 uncovered variant, E113 and W114 presets."""
+    """E110 missing section, E111 and E112 variants, E113 and W114 presets, E142 weights."""
     spec = port.spec
     if spec.abstract:
         return
@@ -29,6 +29,11 @@ def check(port: Port) -> Iterator[Diagnostic]:
         yield from _checkpoints(port)
     yield from _presets(port)
     yield from _hub_ids(port)
+    registered = [hub for entry in spec.registry for hub in entry.hub]
+    if spec.weights and registered and spec.weights.hub not in registered:
+        message = f"no registry entry has the hub id {spec.weights.hub}"
+        remedy = did_you_mean(spec.weights.hub, registered, f"Registered: {', '.join(registered)}.")
+        yield port.complain("E142", message, ("weights", "hub"), remedy, "K1")
 
 
 def _variants(port: Port) -> Iterator[Diagnostic]:
