@@ -187,6 +187,23 @@ def _without_720p(text: str) -> str:
     return "".join(kept).replace("none: [720p]", "none: []")
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["tried at home", "committed"])
+def test_a_record_that_somebody_may_refer_to_is_not_deleted(
+    shared: bool, repository: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = workspace / SPEC
+    text = spec.read_text(encoding="utf-8")
+    decision = "{date: '2026-11-21', decision: Try something., rationale: To see how it looks.}"
+    spec.write_text(f"{text.rstrip()}\n  D009: {decision}\n", encoding="utf-8")
+    assert build(repository) == CLEAN
+    if shared:
+        git(repository, "add", "-A")
+        git(repository, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "port")
+    spec.write_text(text, encoding="utf-8")
+    assert build(repository) == (FINDINGS if shared else CLEAN)
+    assert ("E146" in capsys.readouterr().err) == shared
+
+
 def test_an_entry_that_was_there_before_stays_when_the_spec_drops_it(
     copy: Path, workspace: Path
 ) -> None:
@@ -291,7 +308,7 @@ def edit_registration(target: Path, old: str, new: str) -> str:
     """Change the 540p registration as a person would; return the registry's text."""
     registry = target / REGISTRY
     head, start, tail = registry.read_text("utf-8").partition(
-        "    # SkyReels-V2: SkyReels-V2 T2V 14B at 544"
+        "    # SkyReels-V2 T2V 14B at 544"
     )
     assert old in tail
     edited = head + start + tail.replace(old, new, 1)

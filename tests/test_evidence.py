@@ -174,6 +174,19 @@ def test_an_edit_made_while_gates_run_stays(
     assert config.read_text("utf-8").endswith("# mine\n")
 
 
+def test_what_had_passed_before_an_interruption_is_kept(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_self: object, _gates: Any, _known: Any, event: Any) -> None:
+        event("environment", GateResult("environment", "pass"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building.Runner, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        prove(prepared, Settings(), lambda _name, _result: None)
+    assert _valid(prepared) == {"environment"}
+
+
 def test_a_hand_written_network_is_not_put_back_by_the_report(
     copy: Path, workspace: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

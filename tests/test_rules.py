@@ -89,6 +89,16 @@ def test_a_misspelt_method_is_told_from_a_misspelt_class(workspace: Path, target
     assert remedies == {"E404": 'Did you mean "SkyReelsV2Pipeline.__call__"?'}
 
 
+def test_a_chain_that_ends_in_latents_is_told(workspace: Path, target: Target) -> None:
+    stages = YAML().load(Path("specs/wan.yaml").read_text("utf-8"))["pipeline"]["stages"]
+    codes = {d.code for d in found(target, {"pipeline.stages": list(stages[:-1])})}
+    assert "E619" in codes
+
+
+def test_words_that_must_not_stand_there_detect_nothing(workspace: Path, target: Target) -> None:
+    assert "E626" in {d.code for d in found(target, {"registry.0.detect": {"none": ["720p"]}})}
+
+
 @pytest.mark.parametrize("path", ["weights.token_env", "weights.hub", "weights.layout", "title"])
 def test_a_token_is_never_repeated(path: str, workspace: Path, target: Target) -> None:
     """Wherever it was pasted, and whatever else is wrong with the place."""
