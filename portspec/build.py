@@ -129,7 +129,7 @@ def prove(
     for name, result in known.items():
         event(name, result)
     before = _fingerprint(judgement)
-    done: dict[str, GateResult] = dict(known)
+    done = dict(known)
 
     def keep(name: str, result: GateResult | None) -> None:
         if result is not None:
@@ -138,17 +138,23 @@ def prove(
 
     try:
         with Runner(environment) as runner:
-            results = runner.run(gates.gates, known, keep)
-    except KeyboardInterrupt:
-        if _fingerprint(judgement) == before:  # what was shown so far need not be shown again
-            record(prepared, {g.name: done[g.name] for g in gates.gates if g.name in done})
-        raise
-    edited = judgement.plan.edited
-    results = {g.name: _distrusted(results[g.name], g, edited) for g in gates.gates}
-    if _fingerprint(judgement) != before:
-        results = {n: r if n in known else _overtaken(r) for n, r in results.items()}
-    record(prepared, results)
+            done |= runner.run(gates.gates, known, keep)
+    finally:  # what was shown before an interruption need not be shown again
+        results = _trusted(prepared, known, done, before)
+        record(prepared, results)
     return _ordered(gates, results)
+
+
+def _trusted(
+    prepared: Prepared, known: Mapping[str, GateResult], done: Mapping[str, GateResult], before: str
+) -> dict[str, GateResult]:
+    """Return what became of gates, as far as it proves something about the files as they are now."""
+    judgement, gates = prepared.judgement, prepared.gates.gates
+    edited = judgement.plan.edited
+    results = {g.name: _distrusted(done[g.name], g, edited) for g in gates if g.name in done}
+    if _fingerprint(judgement) == before:
+        return results
+    return {n: r if n in known else _overtaken(r) for n, r in results.items()}
 
 
 def _fingerprint(judgement: Judgement) -> str:
