@@ -363,7 +363,7 @@ def test_strange_texts_stay_whole_in_every_form() -> None:
         Console(out).findings([STRANGE], form)
         shown[form] = out.getvalue()
     assert shown["github"] == (
-        "::error file=a b%2Cc%3Ad%25.yaml,line=3,title=E101::100%25 of%0Ait, a | b: c do: this\n"
+        "::error file=a b%2Cc%3Ad%25.yaml,line=3,title=E101::100%25 of%0Ait, a | b: c. do: this\n"
     )
     assert r"| 100% of it, a \| b: c | do: this |" in shown["md"]
     assert json.loads(shown["json"])[0]["message"] == STRANGE.message

@@ -624,6 +624,6 @@ def test_without_a_fault_the_gate_passes(name: str, proven: Built, runner: Runne
 def _run(proven: Built, runner: Runner, name: str) -> GateResult:
     """Run one gate on the tree as it is now, without those that it usually waits for."""
     gates = {gate.name: gate for gate in prepare(proven.judgement(), Settings()).gates.gates}
-    before = ["surfaces"] if name == "mapping" else []  # which it reads
+    before = ["surfaces"] if name in ("mapping", "strict_load") else []  # which they read
     chosen = [replace(gates[n], after=()) for n in (*before, name)]
     return runner.run(chosen, {}, lambda _name, _result: None)[name]
