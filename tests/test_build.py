@@ -307,9 +307,7 @@ STATUS = "tests/local_tests/skyreels_v2/PORT_STATUS.md"
 def edit_registration(target: Path, old: str, new: str) -> str:
     """Change the 540p registration as a person would; return the registry's text."""
     registry = target / REGISTRY
-    head, start, tail = registry.read_text("utf-8").partition(
-        "    # SkyReels-V2 T2V 14B at 544"
-    )
+    head, start, tail = registry.read_text("utf-8").partition("    # SkyReels-V2 T2V 14B at 544")
     assert old in tail
     edited = head + start + tail.replace(old, new, 1)
     registry.write_text(edited, encoding="utf-8")
