@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -58,9 +59,14 @@ class Console:
         self._err.write(findings.render(found, "text", colour=colour))
         self._err.flush()
 
-    def plan(self, plan: Plan, *, everything: bool = False) -> None:
+    def plan(self, plan: Plan, form: str = "text", *, everything: bool = False) -> None:
         """Print what would happen to each file, and why."""
         shown = [c for c in plan.changes if everything or c.kind != "unchanged"]
+        if form == "json":
+            names = ("path", "kind", "ownership", "cause")
+            rows = [{name: getattr(change, name) for name in names} for change in shown]
+            self.out(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+            return
         for change in shown:
             self.out(f"{_SIGNS[change.kind]} {change.path}  ({change.ownership}: {change.cause})\n")
         changed = sum(1 for _ in plan.writes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -492,6 +493,14 @@ def test_plan_shows_and_writes_nothing(
         assert f"+ {path}" in out
     for path in CHANGED:
         assert f"~ {path}" in out
+
+
+def test_a_plan_is_data_when_asked(
+    copy: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("build", SPEC, "--target", copy, "--plan", "--json") == CLEAN
+    kinds = {row["path"]: row["kind"] for row in json.loads(capsys.readouterr().out)}
+    assert kinds == dict.fromkeys(CREATED, "create") | dict.fromkeys(CHANGED, "change")
 
 
 def test_status_says_when_changes_are_pending(copy: Path, workspace: Path) -> None:

@@ -134,7 +134,7 @@ def _build(
     prepared = prepare(judgement, settings, options.replace)
     _check_pattern(options.rerun, prepared)
     if options.plan:
-        console.plan(prepared.judgement.plan)
+        console.plan(prepared.judgement.plan, options.format)
         return CLEAN, [], judgement
     written = apply(prepared)
     console.say(_summary(prepared, written))
