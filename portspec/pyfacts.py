@@ -210,6 +210,16 @@ def read_facts(text: str, module: str, *, is_package: bool) -> dict[str, Any]:
     return reader.facts
 
 
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements and those inside them; walking expressions too would take most of the time."""
+    for node in body:
+        yield node
+        for name in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, name, []))
+        for branch in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            yield from _statements(branch.body)
+
+
 class _Reader:
     """One pass over a module's statements."""
 
@@ -265,7 +275,7 @@ class _Reader:
     def read_nested_imports(self, tree: ast.Module) -> None:
         if not any(_INDENTED_IMPORT.match(line) for line in self._lines):
             return
-        for node in ast.walk(tree):
+        for node in _statements(tree.body):
             if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in self._seen:
                 self._import(node, guarded=True, top_level=False)
 
