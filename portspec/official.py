@@ -179,6 +179,8 @@ class OfficialSource:
     ) -> list[list[Any]]:
         if isinstance(node, ast.ClassDef):
             found = tree.find_class(f"{module}:{symbol}")
+            if found and "__init__" in found.facts.methods:
+                return _constructor([found])  # reading its bases would parse half of the library
             return _constructor(list(tree.bases(found)) if found else [])
         if owner:
             function = tree.module(path).classes[owner].methods.get(symbol.split(".")[-1])
