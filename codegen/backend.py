@@ -51,17 +51,18 @@ class FastVideo:
 
         yield from check_port(port, self._index(port.tree))
 
-    def audit(self, tree: Tree, *, exact: bool = False) -> Iterator[Diagnostic]:
+    def audit(self, tree: Tree) -> Iterator[Diagnostic]:
         """Find what is wrong in a tree."""
         from portspec.codegen.checks import audit
-        from portspec.codegen.index import FastVideoIndex
 
-        yield from audit(FastVideoIndex(tree, exact=True) if exact else self._index(tree))
+        yield from audit(self._index(tree))
 
     def compare(self, before: Tree, after: Tree, port: Port) -> Iterator[Diagnostic]:
-        """Find what changes for other families."""
+        """Find what goes wrong, and what changes for other families."""
+        from portspec.codegen.checks import new_findings
         from portspec.codegen.compare import compare
 
+        yield from new_findings(self._index(before), self._index(after))
         yield from compare(self._index(before), self._index(after), port.family)
 
     def emit(self, port: Port) -> Iterator[Edit]:

@@ -84,12 +84,12 @@ class Backend(Protocol):
         """Hold a port against its target tree."""
         ...
 
-    def audit(self, tree: Tree, *, exact: bool = False) -> Iterator[Diagnostic]:
-        """Find what is wrong in a tree, whoever wrote it; `exact` reads every file, however long it takes."""
+    def audit(self, tree: Tree) -> Iterator[Diagnostic]:
+        """Find what is wrong in a tree, whoever wrote it."""
         ...
 
     def compare(self, before: Tree, after: Tree, port: Port) -> Iterator[Diagnostic]:
-        """Find what a build would change for anybody but the port itself (K12)."""
+        """Find what is wrong only after a build, and what it changes for anybody else (K12)."""
         ...
 
     def emit(self, port: Port) -> Iterator[Edit]:

@@ -15,7 +15,9 @@ diagnostics and raises once, at its end:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +108,21 @@ class PortspecBug(Exception):  # noqa: N818 - a bug is not an Error of the user'
 def errors_in(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Return only the diagnostics that must stop a build."""
     return tuple(d for d in diagnostics if d.severity == "error")
+
+
+def added(before: Iterable[Diagnostic], after: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield the findings that a build adds; one that has only moved to another line is the same finding."""
+    known = Counter(_essence(d) for d in before)
+    for diagnostic in after:
+        essence = _essence(diagnostic)
+        if known[essence]:
+            known[essence] -= 1
+        else:
+            yield diagnostic
+
+
+def _essence(diagnostic: Diagnostic) -> tuple[str, str, str]:
+    return diagnostic.code, diagnostic.place.file, re.sub(r"line \d+", "line", diagnostic.message)
 
 
 def pack(diagnostic: Diagnostic) -> list[Any]:

@@ -7,14 +7,13 @@ Runs every step that only reads, in order, and stops where the next one could no
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portspec.backend import Target
 from portspec.edits import Edit
-from portspec.errors import Diagnostic, EmitError, errors_in, pack, unpack
+from portspec.errors import Diagnostic, EmitError, errors_in
 from portspec.language import LoadedSpec, load_spec
 from portspec.plan import Plan, make_plan, undone
 from portspec.port import Port, resolve
@@ -100,38 +99,12 @@ def judge(path: Path, target: Target, give_up: Sequence[str] = ()) -> Judgement:
     if plan.conflicts:
         return Judgement(loaded, target, state, port, edits, plan, _sorted(found))
     staged = tree.overlay(plan.overlay())
-    consequences = [
-        *added(_audit(bare, target), backend.audit(staged)),
-        *backend.compare(bare, staged, port),
-    ]
-    found += _traced(consequences, edits, port)
+    found += _traced(backend.compare(bare, staged, port), edits, port)
     return Judgement(loaded, target, state, port, edits, plan, _sorted(found))
-
-
-def _audit(tree: Tree, target: Target) -> list[Diagnostic]:
-    """Return the findings in a tree, remembered by its content: most builds start from the same one."""
-    key = f"{tree.shown}\0{tree.digest()}"  # a finding names its file as this tree is shown
-    rows = target.cache.memo("audit", key, lambda: [pack(d) for d in target.backend.audit(tree)])
-    return [unpack(row) for row in rows]
 
 
 def _sorted(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(set(found), key=Diagnostic.sort_key))
-
-
-def added(before: Iterable[Diagnostic], after: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Yield the findings that a build adds; one that has only moved to another line is the same finding."""
-    known = Counter(_essence(d) for d in before)
-    for diagnostic in after:
-        essence = _essence(diagnostic)
-        if known[essence]:
-            known[essence] -= 1
-        else:
-            yield diagnostic
-
-
-def _essence(diagnostic: Diagnostic) -> tuple[str, str, str]:
-    return diagnostic.code, diagnostic.place.file, re.sub(r"line \d+", "line", diagnostic.message)
 
 
 def _traced(found: Iterable[Diagnostic], edits: Iterable[Edit], port: Port) -> Iterator[Diagnostic]:

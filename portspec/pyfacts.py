@@ -134,13 +134,14 @@ class Module:
 
     def defines(self, name: str) -> bool:
         """Tell whether the module has `name` at module level, imported or its own."""
-        return (
-            name in self.classes
-            or name in self.functions
-            or name in self.imported
-            or any(a.name == name for a in self.assignments)
-            or name in self._raw.get("bound", ())
-        )
+        return name in self.names
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name at module level, imported or its own."""
+        assigned = (a.name for a in self.assignments)
+        bound = self._raw.get("bound", ())
+        return frozenset([*self.classes, *self.functions, *self.imported, *assigned, *bound])
 
 
 def _function(row: Any) -> Function:

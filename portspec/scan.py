@@ -15,10 +15,11 @@ _IMPORT = re.compile(
     r"from[ \t]+(?P<module>\.*[\w.]*)[ \t]+import[ \t]*(?P<names>\([^)]*\)|[^\n;#]*)"
     r"|import[ \t]+(?P<plain>[\w.][^\n;#]*)"
 )
-_NAME = re.compile(
-    r"^(?:(class|(?:async[ \t]+)?def)[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]+)?=(?!=))", re.MULTILINE
+# These begin with the line break before the line, for which `re` can search much faster than for `^`.
+_NAME = re.compile(r"\n(?:(class|(?:async[ \t]+)?def)[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]+)?=(?!=))")
+_SHORT = re.compile(
+    r"\n(\w+)[ \t]*=[ \t]*(\w+|[\[(][\w\s,.\"']*[\])])[ \t]*(?:#.*)?$", re.MULTILINE
 )
-_SHORT = re.compile(r"^(\w+)[ \t]*=[ \t]*(\w+|[\[(][\w\s,.\"']*[\])])[ \t]*(?:#.*)?$", re.MULTILINE)
 _COMMENT = re.compile(r"#[^\n]*")
 _MAX_VALUE = 2000
 
@@ -37,8 +38,9 @@ def scan(text: str, module: str, *, is_package: bool) -> dict[str, Any]:
         that nothing shows.
     """
     package = module if is_package else module.rpartition(".")[0]
+    lines = f"\n{text}"
     names, classes = set(), []
-    for keyword, defined, assigned in _NAME.findall(text):
+    for keyword, defined, assigned in _NAME.findall(lines):
         names.add(defined or assigned)
         if keyword == "class":
             classes.append(defined)
@@ -47,7 +49,7 @@ def scan(text: str, module: str, *, is_package: bool) -> dict[str, Any]:
         "imports": imports,
         "names": sorted(names),
         "classes": classes,
-        "values": {n: v for n, v in _SHORT.findall(text) if len(v) <= _MAX_VALUE},
+        "values": {n: v for n, v in _SHORT.findall(lines) if len(v) <= _MAX_VALUE},
         "dynamic": "__getattr__" in names or any("*" in symbols for _, _, symbols in imports),
     }
 

@@ -85,10 +85,13 @@ class Tree:
         tree._known = self._known
         return tree
 
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Paths whose text is not what the disk holds."""
-        return tuple(sorted(self._overlay))
+    def differences(self, other: Tree) -> list[str]:
+        """Return the paths at which another tree over the same folder has another text, or none."""
+        overlaid = sorted({*self._overlay, *other._overlay})
+        return [path for path in overlaid if self._text_at(path) != other._text_at(path)]
+
+    def _text_at(self, path: str) -> str | None:
+        return self.text(path) if self.exists(path) else None
 
     def list_files(self) -> None:
         """Look at the whole folder once, so that later questions about files need no disk."""

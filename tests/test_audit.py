@@ -14,7 +14,9 @@ import pytest
 
 from portspec.cache import Cache
 from portspec.codegen.backend import backend
+from portspec.codegen.checks import new_findings
 from portspec.codegen.facts import REGISTRY
+from portspec.codegen.index import FastVideoIndex
 from portspec.commands import CLEAN, FINDINGS
 from portspec.errors import Diagnostic
 from portspec.tree import Tree
@@ -27,7 +29,7 @@ HARMLESS = "fastvideo/pipelines/basic/wan/wan_pipeline.py"
 
 def audit(folder: Path, cache: Cache) -> list[Diagnostic]:
     """Audit a tree as the command does, in the order of discovery."""
-    return list(backend.audit(Tree(folder, cache), exact=True))
+    return list(backend.audit(Tree(folder, cache)))
 
 
 def lines(found: list[Diagnostic]) -> list[str]:
@@ -97,17 +99,29 @@ def test_other_entries_that_findings_name_are_there(found: list[Diagnostic], tre
 # --- on what it depends ----------------------------------------------------------------------------
 
 
+def test_what_a_change_makes_wrong_is_found_wherever_it_shows(
+    tree: Tree, found: list[Diagnostic]
+) -> None:
+    """In the file itself, and in one that nobody touched and that imports what is gone."""
+    config = "fastvideo/configs/models/dits/wanvideo.py"
+    wrong = {HARMLESS: f"{tree.text(HARMLESS)}from fastvideo.nowhere import nothing\n"}
+    assert _new(tree, wrong) == [("E350", HARMLESS)]
+    gone = {config: tree.text(config).replace("class WanVideoConfig(", "class Renamed(")}
+    assert ("E351", "fastvideo/configs/models/dits/__init__.py") in _new(tree, gone)
+    deleted = _new(tree, {config: None})
+    assert ("E350", "fastvideo/configs/models/dits/__init__.py") in deleted
+    assert not {path for _, path in deleted} & {d.place.file for d in found if d.check == "K13"}
+
+
+def _new(tree: Tree, changes: dict[str, str | None]) -> list[tuple[str, str]]:
+    before, after = FastVideoIndex(tree), FastVideoIndex(tree.overlay(changes))
+    return sorted({(d.code, d.place.file) for d in new_findings(before, after)})
+
+
 def test_twice_gives_the_same_in_the_same_order(
     released: Path, cache: Cache, found: list[Diagnostic]
 ) -> None:
     assert audit(released, cache) == found
-
-
-def test_a_quick_look_finds_what_an_exact_one_does(
-    released: Path, cache: Cache, found: list[Diagnostic]
-) -> None:
-    """`check` and `build` parse only what a scan makes suspicious; in this tree nothing slips through."""
-    assert list(backend.audit(Tree(released, cache))) == found
 
 
 class _Backwards:
@@ -135,7 +149,7 @@ def test_the_order_in_which_the_disk_lists_files_means_nothing(
     forwards = Tree(released, cache)
     forwards.list_files()
     assert list(listed) != list(forwards.__dict__["_disk"]), "the order was not changed"
-    assert list(backend.audit(tree, exact=True)) == found
+    assert list(backend.audit(tree)) == found
 
 
 def test_the_cache_means_nothing(released: Path, tmp_path: Path, found: list[Diagnostic]) -> None:
@@ -247,7 +261,7 @@ def _audited(tree: Tree) -> list[Diagnostic]:
     from portspec.errors import PortspecError
 
     try:
-        return list(backend.audit(tree, exact=True))
+        return list(backend.audit(tree))
     except PortspecError as error:
         return list(error.diagnostics)
 

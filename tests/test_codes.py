@@ -14,8 +14,8 @@ import pytest
 from portspec.backend import Target
 from portspec.cache import Cache
 from portspec.cli import main
-from portspec.errors import Diagnostic, SpecError
-from portspec.judge import added, judge
+from portspec.errors import Diagnostic, SpecError, added
+from portspec.judge import judge
 from portspec.report.findings import text
 from portspec.tree import Tree
 from tests.conftest import ROOT

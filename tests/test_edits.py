@@ -12,6 +12,7 @@ from pkgutil import iter_modules
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from libcst.metadata import MetadataWrapper, PositionProvider
 
 import portspec.edits as package
 from portspec.codegen.format import style_of
@@ -21,7 +22,7 @@ from portspec.edits.class_field import ClassField
 from portspec.edits.dict_entry import DictEntry
 from portspec.edits.import_name import ImportName
 from portspec.edits.list_item import ListItem
-from portspec.edits.source import edited
+from portspec.edits.source import Source, code, edited
 from portspec.edits.table_row import TableRow
 from portspec.edits.yaml_entry import YamlEntry
 from portspec.errors import EmitError
@@ -301,6 +302,44 @@ def test_the_first_of_several_leaves_the_others() -> None:
     text = "NAMES = [A, B]\nTABLE = {'a': 1, 'b': 2}\n"
     assert remove_edits(text, [ListItem("t.py", "NAMES", "A", "x")]).startswith("NAMES = [B]\n")
     assert remove_edits(text, [DictEntry("t.py", "TABLE", "a", "1", "x")]).endswith("{'b': 2}\n")
+
+
+_LINES = """# a comment on top
+
+import os; import sys
+
+# about the class
+@decorated
+@twice(
+    1)
+# about its name
+class Names:
+    \"\"\"Two
+    lines.\"\"\"
+
+    first = 1; second = 2  # both
+
+    async def method(self) -> None:  # stays
+        # about the call
+        call(
+            1,
+        )
+        if self: pass
+
+def short(): return 1
+"""
+
+
+def test_lines_of_statements_are_those_of_libcst(tree: Tree) -> None:
+    """Python's parser counts them, a semicolon and a decorator as LibCST does."""
+    for text in (_LINES, *(tree.text(path) for path in (REGISTRY, MODELS, SAMPLING))):
+        source = Source(text)
+        wrapper = MetadataWrapper(source.module, unsafe_skip_copy=True)
+        positions = wrapper.resolve(PositionProvider)
+        lines = source.statement_lines
+        assert len(lines) > 5
+        for node, found in lines.items():
+            assert found == (positions[node].start.line, positions[node].end.line), code(node)
 
 
 def test_form_feeds_and_separators_do_not_shift_lines() -> None:

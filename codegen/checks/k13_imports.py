@@ -19,6 +19,7 @@ from portspec.tree import Tree
 _PREFIXES = ("fastvideo/", "examples/", "tests/local_tests/", "scripts/")
 _OWN = ("fastvideo", "tests")
 _START_UP = "fastvideo/pipelines/basic/"
+_PROJECT = "pyproject.toml"
 _DISTRIBUTIONS = {
     "cv2": "opencv-python",
     "PIL": "pillow",
@@ -29,38 +30,16 @@ _DISTRIBUTIONS = {
 }
 
 
-def check(index: FastVideoIndex) -> Iterator[Diagnostic]:
+def check_file(index: FastVideoIndex, path: str) -> Iterator[Diagnostic]:
     """E302 not Python, E350 no such module, E351 no such name, E352 an undeclared dependency."""
     tree = index.tree
-    declared = _declared(tree)
-    changed = frozenset(tree.changed)
-    for prefix in _PREFIXES:
-        for path in tree.paths(prefix):
-            if "/third_party/" in path:
-                continue
-            at_start_up = bool(declared) and path.startswith(_START_UP)
-            if index.exact or at_start_up or path in changed or _is_suspicious(tree, path):
-                yield from _file(tree, path, declared if at_start_up else set())
-
-
-def _is_suspicious(tree: Tree, path: str) -> bool:
-    """Tell whether a file seems to import what is not there; only then is it worth parsing."""
-    for _, module, symbols in tree.scan(path)["imports"]:
-        if module.partition(".")[0] not in _OWN:
-            continue
-        if tree.path_of(module) is None:
-            if not tree.has_folder(module.replace(".", "/")):
-                return True
-        elif not all(symbol == "*" or _has_name(tree, module, symbol) for symbol in symbols):
-            return True
-    return False
-
-
-def _file(tree: Tree, path: str, declared: set[str]) -> Iterator[Diagnostic]:
+    if not path.startswith(_PREFIXES) or "/third_party/" in path or not tree.exists(path):
+        return
     facts = tree.module(path)
     if facts.error:
         line, message = facts.error
         yield Diagnostic("E302", f"this is not Python: {message}", tree.place(path, line))
+    declared = _declared(tree) if path.startswith(_START_UP) else []
     for item in facts.imports:
         yield from _own(tree, path, item)
         if declared:
@@ -106,17 +85,23 @@ def _nearest_module(tree: Tree, module: str) -> str:
     )
 
 
-def _declared(tree: Tree) -> set[str]:
+def _declared(tree: Tree) -> list[str]:
     """Return the distributions that pyproject.toml declares, normalised; none when it cannot be read."""
-    if not tree.exists("pyproject.toml"):
-        return set()
-    text = tree.text("pyproject.toml")
-    block = re.search(r"^dependencies\s*=\s*\[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-    names = re.findall(r"^\s*[\"']([A-Za-z0-9_.\-]+)", block[1], re.MULTILINE) if block else []
-    return {_normal(name) for name in names}
+    if not tree.exists(_PROJECT):
+        return []
+
+    def compute() -> list[str]:
+        block = re.search(
+            r"^dependencies\s*=\s*\[(.*?)^\]", tree.text(_PROJECT), re.MULTILINE | re.DOTALL
+        )
+        names = re.findall(r"^\s*[\"']([A-Za-z0-9_.\-]+)", block[1], re.MULTILINE) if block else []
+        return [_normal(name) for name in names]
+
+    found: list[str] = tree.derived("declared", _PROJECT, compute)
+    return found
 
 
-def _foreign(tree: Tree, path: str, item: Import, declared: set[str]) -> Iterator[Diagnostic]:
+def _foreign(tree: Tree, path: str, item: Import, declared: list[str]) -> Iterator[Diagnostic]:
     top = item.module.split(".")[0]
     if item.guarded or not item.top_level or top in sys.stdlib_module_names or top in _OWN:
         return

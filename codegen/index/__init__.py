@@ -21,10 +21,9 @@ from portspec.tree import ClassRef, Tree
 class FastVideoIndex:
     """The registrations, classes, presets and tables of one tree, each read once and on demand."""
 
-    def __init__(self, tree: Tree, *, exact: bool = False) -> None:
+    def __init__(self, tree: Tree) -> None:
         tree.list_files()
         self.tree = tree
-        self.exact = exact  # parse every file, however long it takes
 
     @cached_property
     def registrations(self) -> tuple[Registration, ...]:

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import Diagnostic, errors_in
 
     target = target_of(settings_of(options), console)
-    found = sorted(set(target.backend.audit(target.tree, exact=True)), key=Diagnostic.sort_key)
+    found = sorted(set(target.backend.audit(target.tree)), key=Diagnostic.sort_key)
     target.cache.save()
     console.findings(found, options.format)
     if options.format == "text" and not found:
