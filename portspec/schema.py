@@ -283,6 +283,8 @@ def _file(name: str, title: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def reference() -> str:
     """Return docs/language.md: every section and field of the language, from the models."""
+    from portspec.weights.operations import reference as operations
+
     schema = port_schema(complete=True)
     intro = (Path(__file__).parent / "reference.md").read_text(encoding="utf-8")
     lines = [
@@ -290,7 +292,12 @@ def reference() -> str:
     ]
     for name in sorted(schema["$defs"]):
         lines += _section(name, schema["$defs"][name], schema["$defs"])
+    lines += ["## Operations", "", _OPERATIONS, "", *operations(), ""]
     return intro + "\n".join(lines).rstrip() + "\n"
+
+
+_OPERATIONS = """What `ops` of a conversion rule can do, in order; the last one may give several tensors.
+A whole number may be arithmetic over constructor arguments, as `num_attention_heads * attention_head_dim`."""
 
 
 def _section(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:

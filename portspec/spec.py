@@ -295,20 +295,88 @@ class Rule(Model):
     )
 
 
+def _operation_schema(schema: dict[str, Any]) -> None:
+    from portspec.weights.operations import schema as operation
+
+    schema["items"] = operation()
+
+
+def _one_or_several(schema: dict[str, Any]) -> None:
+    schema.pop("anyOf", None)
+    schema.update({"type": ["string", "array"], "items": {"type": "string"}})
+
+
+class Join(Model):
+    """Which part of a tensor of the component a published tensor is."""
+
+    how: Literal["concat", "stack", "weight_norm"] = Field(
+        description=(
+            "`concat` along an axis, `stack` along a new one, or `weight_norm`, whose part 0 is the "
+            "magnitude and whose part 1 is the direction."
+        )
+    )
+    part: str = Field(description="Its place, counted from 0: a number, or a group such as `\\1`.")
+    count: str = Field(
+        default="0",
+        description="How many parts there must be: a number, or arithmetic over config values; 0 for all.",
+    )
+    axis: int = Field(default=0, description="The axis to join along.")
+
+
+class ConversionRule(Model):
+    """What happens to the published tensors whose names a pattern matches; the first rule wins."""
+
+    match: str = Field(min_length=1, description="Regular expression on the published name.")
+    to: str | list[str] = Field(
+        json_schema_extra=_one_or_several,
+        description=(
+            "Name in the component, with `\\1` for groups and `{...}` for arithmetic, as "
+            "`up_blocks.{\\1 // 4}`; as many names as the operations give tensors, or one with `{i}`."
+        ),
+    )
+    ops: list[dict[Name, dict[str, Any]]] = Field(
+        default_factory=list,
+        json_schema_extra=_operation_schema,
+        description="Operations on the elements, in order, as `{swap_halves: {axis: 0}}`.",
+    )
+    fuse: list[int] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="`[index, count]`, short for a `join` that concatenates along the first axis.",
+    )
+    join: Join | None = Field(default=None, description="The part that it is of a joined tensor.")
+    when: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Constructor arguments for which the rule exists, with their values.",
+    )
+
+
 class Conversion(Model):
     """How published tensors become the component's files."""
 
     files: list[str] = Field(default_factory=list, description="Source files, as globs.")
-    prefix: str = Field(default="", description="Prefix of this component's keys in a shared file.")
-    rules: list[Rule] = Field(default_factory=list, description="Renames applied while converting.")
+    prefix: str = Field(
+        default="",
+        description="Prefix of this component's names in files that it shares with others; it is cut off.",
+    )
+    rules: list[ConversionRule] = Field(
+        default_factory=list,
+        json_schema_extra=REPLACE,
+        description="Where each tensor goes; a name that no rule matches stays.",
+    )
     drop: dict[str, str] = Field(
         default_factory=dict,
-        description="Patterns of keys that are left out, each with the reason.",
+        description="Patterns of names that are left out, each with the reason.",
     )
     cast: Precision | None = Field(default=None, description="The dtype to store.")
     keep_fp32: list[str] = Field(
         default_factory=list,
-        description="Patterns of keys that stay in fp32 when the rest is cast.",
+        description="Patterns of the component's names that are stored in fp32 when the rest is cast.",
+    )
+    assets: list[str] = Field(
+        default_factory=list,
+        description="Files to copy into the component's folder as they are, as globs.",
     )
 
 

@@ -43,8 +43,8 @@ from portspec.report.findings import text as as_text
 from tests.conftest import ROOT, SPEC, run
 
 COMMANDS = dict(command_modules())
-NAMES = ["audit", "build", "check", "completion", "explain", "fmt", "gate", "init", "schema"]
-NAMES += ["show", "status"]
+NAMES = ["audit", "build", "check", "completion", "convert", "explain", "fmt", "gate", "init"]
+NAMES += ["map", "schema", "show", "status", "surface"]
 BROKEN = "specs/broken.yaml"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from portspec.backend import Target
     from portspec.console import Console
+    from portspec.port import Port
     from portspec.settings import Settings
 
 CLEAN, FINDINGS, USAGE, PENDING, CONFLICT, FAILED, INCONCLUSIVE, LOCKED = range(8)
@@ -99,6 +100,21 @@ def target_of(settings: Settings, console: Console) -> Target:
         raise UsageError(f"there is no folder {root}", remedy, "E902")
     cache = Cache()
     return Target(Tree(root, cache, shown=_shown(root)), cache)
+
+
+def port_of(spec: Path, settings: Settings) -> Port:
+    """Resolve a spec for work on weights, which needs no target tree but may find a clone in one.
+
+    Raises:
+        SpecError: The spec cannot be read or does not fit the language.
+    """
+    from portspec.cache import Cache
+    from portspec.language import load_spec
+    from portspec.port import resolve
+    from portspec.tree import Tree
+
+    cache = Cache()
+    return resolve(load_spec(spec, cache), Tree(settings.target or Path.cwd(), cache), cache)
 
 
 def _shown(root: Path) -> str:

@@ -7,20 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from portspec.errors import Diagnostic
-from portspec.port import Port
-from portspec.spec import Rule
+from portspec.port import Port, ResolvedComponent
+from portspec.spec import ConversionRule, Rule
 
 _GROUP = re.compile(r"\\([1-9]\d?)|\\g<(\w+)>")
 
 
 def check(port: Port) -> Iterator[Diagnostic]:
-    """E136 not a regular expression, E137 no such group, E138 incomplete fusion, E139 said twice."""
+    """E136 no regular expression, E137 no group, E138 half a fusion, E139 said twice, E149 operations."""
     for name, component in port.spec.components.items():
         base: tuple[str | int, ...] = ("components", name)
         yield from _rules(port, (*base, "mapping"), component.mapping)
         if component.conversion:
             conversion = (*base, "conversion")
             yield from _rules(port, (*conversion, "rules"), component.conversion.rules)
+            for index, rule in enumerate(component.conversion.rules):
+                yield from _operations(port, port.components[name], index, rule)
             for pattern in component.conversion.drop:
                 yield from _pattern(port, (*conversion, "drop", pattern), pattern, key=True)
             for index, pattern in enumerate(component.conversion.keep_fp32):
@@ -31,7 +33,27 @@ def check(port: Port) -> Iterator[Diagnostic]:
             yield from _pattern(port, (*base, "parity", "blind", pattern), pattern, key=True)
 
 
-def _rules(port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]) -> Iterator[Diagnostic]:
+def _operations(
+    port: Port, component: ResolvedComponent, index: int, rule: ConversionRule
+) -> Iterator[Diagnostic]:
+    """Try the operations of a rule at the constructor arguments of every variant that has the rule."""
+    from portspec.weights.conversion import applies, engine_rule, integers
+
+    path = ("components", component.name, "conversion", "rules", index)
+    for args in component.args.values():
+        if not applies(rule, args):
+            continue
+        try:
+            engine_rule(rule, integers(args))
+        except ValueError as error:
+            remedy = "docs/language.md lists the operations and their arguments."
+            yield port.complain("E149", str(error), path, remedy, "K15")
+            return
+
+
+def _rules(
+    port: Port, base: tuple[str | int, ...], rules: Sequence[Rule | ConversionRule]
+) -> Iterator[Diagnostic]:
     seen: dict[str, int] = {}
     for index, rule in enumerate(rules):
         path = (*base, index)
@@ -39,7 +61,7 @@ def _rules(port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]) -> It
         yield from problems
         if not problems:
             yield from _groups(port, path, rule)
-        if rule.match in seen:
+        if rule.match in seen and not getattr(rule, "when", None):
             message = (
                 f"rule {seen[rule.match] + 1} has the same pattern and wins; this one never runs"
             )
@@ -69,27 +91,36 @@ def _pattern(
         )
 
 
-def _groups(port: Port, path: tuple[str | int, ...], rule: Rule) -> Iterator[Diagnostic]:
-    pattern = re.compile(rule.match)
-    for found in _GROUP.finditer(rule.to):
+def _groups(
+    port: Port, path: tuple[str | int, ...], rule: Rule | ConversionRule
+) -> Iterator[Diagnostic]:
+    texts = [rule.to] if isinstance(rule.to, str) else rule.to
+    for text in texts:
+        yield from _group(port, path, re.compile(rule.match), text)
+
+
+def _group(
+    port: Port, path: tuple[str | int, ...], pattern: re.Pattern[str], text: str
+) -> Iterator[Diagnostic]:
+    for found in _GROUP.finditer(text):
         group = found[1] or found[2]
         if int(group) > pattern.groups if group.isdigit() else group not in pattern.groupindex:
             remedy = f"The pattern has {pattern.groups} group{'s' if pattern.groups != 1 else ''}."
             message = f"the replacement uses group {group}, which the pattern does not have"
             yield port.complain("E137", message, (*path, "to"), remedy, "K8")
             return
-    if "\\" in _GROUP.sub("", rule.to):
+    if "\\" in _GROUP.sub("", text):
         message = "the replacement has a backslash that leads to no group"
         remedy = "Write names as they are; only a group has a backslash, as `\\1`."
         yield port.complain("E137", message, (*path, "to"), remedy, "K8")
 
 
 def _fusions(
-    port: Port, base: tuple[str | int, ...], rules: Sequence[Rule]
+    port: Port, base: tuple[str | int, ...], rules: Sequence[Rule | ConversionRule]
 ) -> Iterator[Diagnostic]:
     groups: dict[str, list[int]] = {}
     for index, rule in enumerate(rules):
-        if rule.fuse:
+        if rule.fuse and isinstance(rule.to, str):
             groups.setdefault(rule.to, []).append(index)
     for target, members in groups.items():
         counts = {rules[i].fuse[1] for i in members if rules[i].fuse}  # type: ignore[index]

@@ -59,5 +59,9 @@ def _paths(port: Port) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for name, component in spec.components.items():
         if component.port:
             yield ("components", name, "port", "file"), component.port.file
+        conversion = component.conversion
+        for field in ("files", "assets"):
+            for index, glob in enumerate(getattr(conversion, field, ())):
+                yield ("components", name, "conversion", field, index), glob
         if component.instantiation and component.instantiation.config:
             yield ("components", name, "instantiation", "config"), component.instantiation.config

@@ -1,0 +1,235 @@
+r"""Rename rules: ordered regular expressions, of which the first that matches a name wins.
+
+Semantics are those of FastVideo 0.2.1 (`get_param_names_mapping` in fastvideo/models/loader/utils.py): first
+`re.match` decides, then `re.sub` replaces. Beyond them, `{...}` in a replacement is integer arithmetic over
+groups and config values, as `up_blocks.{\1 // 4}.resnets.{\1 % 4}`.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+
+_OPERATORS: Mapping[type, Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_PART = re.compile(r"\\(?P<number>[1-9]\d?)|\\g<(?P<name>\w+)>|\{(?P<sum>[^{}]*)\}")
+_GROUP = re.compile(r"\\([1-9]\d?)|\\g<(\w+)>")
+_CLASS = re.compile(r"\[\^?\]?[^\]]*\]")
+_HARMLESS_RANGE = re.compile(r"0-9|[a-z]-[a-z]|[A-Z]-[A-Z]")
+_SEES_DIGITS = re.compile(r"\\[1-9xuUN0]|\(\?P=|\(\?\(")
+_DIGITS = "0123456789"
+
+_Maker = Callable[[Sequence[str]], Iterable[str]]
+
+
+def evaluate(expression: str | int, values: Mapping[str, int]) -> int:
+    """Work out integer arithmetic over named values: `+ - * // %`, parentheses and numbers.
+
+    Raises:
+        ValueError: It is something else, or a name has no value.
+
+    Example:
+        >>> evaluate("heads * (head_dim + 1)", {"heads": 4, "head_dim": 63})
+        256
+    """
+    if isinstance(expression, int):
+        return expression
+    try:
+        return _value(ast.parse(expression.strip(), mode="eval").body, values)
+    except (SyntaxError, ZeroDivisionError, RecursionError) as error:
+        raise ValueError(f"{expression!r} is no integer arithmetic: {error}") from error
+
+
+def _value(node: ast.expr, values: Mapping[str, int]) -> int:
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(left, values), _value(right, values))
+        case ast.Name(id=name):
+            found = values.get(name)
+            if isinstance(found, bool) or not isinstance(found, int):
+                raise ValueError(f"{name} has no integer value here")
+            return found
+    raise ValueError(f"{ast.unparse(node)} is no integer arithmetic")
+
+
+class Template:
+    r"""A replacement, as pieces: literal text, a group, or arithmetic.
+
+    Example:
+        >>> template = Template(r"up_blocks.{\1 // 4}.resnets.{\1 % 4}.\2")
+        >>> template.fill(re.match(r"up\.(\d+)\.(.*)", "up.6.norm"), {})
+        'up_blocks.1.resnets.2.norm'
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.pieces: list[
+            str | int | tuple[str, str]
+        ] = []  # a str is a group's name or ("", literal)
+        position = 0
+        for found in _PART.finditer(text):
+            self._literal(text[position : found.start()])
+            self.pieces.append(_piece(found))
+            position = found.end()
+        self._literal(text[position:])
+
+    def _literal(self, text: str) -> None:
+        if text:
+            self.pieces.append(("", text))
+
+    def fill(self, found: re.Match[str], values: Mapping[str, int]) -> str:
+        """Return the text for one match."""
+        return "".join(_text(piece, found, values) for piece in self.pieces)
+
+
+def _piece(found: re.Match[str]) -> str | int | tuple[str, str]:
+    if found["number"]:
+        return int(found["number"])
+    if found["name"]:
+        return int(found["name"]) if found["name"].isdigit() else found["name"]
+    return "=", _GROUP.sub(lambda m: f"_g{m[1] or m[2]}", found["sum"])
+
+
+def _text(
+    piece: str | int | tuple[str, str], found: re.Match[str], values: Mapping[str, int]
+) -> str:
+    if not isinstance(piece, tuple):
+        return found[piece] or ""
+    kind, text = piece
+    if not kind:
+        return text
+    groups = {f"_g{name}": value for name, value in found.groupdict().items()}
+    groups |= {f"_g{number}": value for number, value in enumerate(found.groups(), 1)}
+    numbers = {name: int(value) for name, value in groups.items() if (value or "").isdecimal()}
+    return str(evaluate(text, {**values, **numbers}))
+
+
+class Names:
+    """Templates to fill for a name, by the first of several patterns that matches it.
+
+    Names of a checkpoint differ mostly in their numbers, and few patterns can tell one digit from another. So
+    digits that no pattern tells apart are made equal, and the work done for a name is done for all that then
+    read alike: a match depends on nothing else, and its groups lie at the same places.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[tuple[str, Sequence[str]]],
+        values: Mapping[str, int] | None = None,
+    ) -> None:
+        """Compile `rules`: each a pattern, and the templates to fill when it is the first to match."""
+        self._patterns = [re.compile(pattern) for pattern, _ in rules]
+        self._templates = [[Template(text) for text in texts] for _, texts in rules]
+        self._values = dict(values or {})
+        self._alike = _alike([pattern for pattern, _ in rules])
+        self._plans: dict[bytes, tuple[int, list[_Maker]]] = {}
+
+    def route(self, name: str) -> tuple[int, tuple[str, ...]]:
+        """Return the rule that a name meets, or -1, and its templates filled.
+
+        Raises:
+            ValueError: Arithmetic in a template has no result.
+        """
+        return self.routes([name])[0]
+
+    def routes(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+        """Route many names, in order."""
+        alike: dict[bytes, list[int]] = defaultdict(list)
+        for index, read in enumerate(self._read_alike(names)):
+            alike[read].append(index)
+        found: list[tuple[int, tuple[str, ...]]] = [(-1, ())] * len(names)
+        for read, indexes in alike.items():
+            plan = self._plans.get(read)
+            if plan is None:
+                plan = self._plans[read] = self._plan(names[indexes[0]])
+            rule, makers = plan
+            same = [names[index] for index in indexes]
+            filled = zip(*[make(same) for make in makers], strict=True) if makers else repeat(())
+            for index, texts in zip(indexes, filled, strict=False):
+                found[index] = rule, texts
+        return found
+
+    def _read_alike(self, names: Sequence[str]) -> list[bytes]:
+        """Return each name with the digits made equal that no pattern tells apart."""
+        whole = "\0".join(names).encode(errors="surrogatepass").translate(self._alike).split(b"\0")
+        if len(whole) == len(names):
+            return whole
+        return [n.encode(errors="surrogatepass").translate(self._alike) for n in names]
+
+    def numbered(self, name: str, rule: int, count: int) -> tuple[str, ...]:
+        """Return the first template of a rule filled `count` times, with `i` counting from 0."""
+        pattern, template = self._patterns[rule], self._templates[rule][0]
+        several = ({**self._values, "i": i} for i in range(count))
+        return tuple(_substitute(pattern, template, name, values) for values in several)
+
+    def _plan(self, name: str) -> tuple[int, list[_Maker]]:
+        for rule, pattern in enumerate(self._patterns):
+            if pattern.match(name):
+                return rule, [self._maker(pattern, t, name) for t in self._templates[rule]]
+        return -1, []
+
+    def _maker(self, pattern: re.Pattern[str], template: Template, name: str) -> _Maker:
+        """Return what fills a template for names that read like this one."""
+        if any(isinstance(piece, tuple) and piece[0] for piece in template.pieces):
+            return lambda names: [_substitute(pattern, template, n, self._values) for n in names]
+        form = ""
+        slices: list[slice] = []
+        position = 0
+        for found in pattern.finditer(name):
+            spans: list[str | tuple[int, int]] = [(position, found.start())]
+            spans += [p[1] if isinstance(p, tuple) else found.span(p) for p in template.pieces]
+            position = found.end()
+            form += _formed(spans, slices)
+        form += _formed([(position, len(name))], slices)
+        if not slices:
+            return lambda names: repeat(form % (), len(names))
+        getter = operator.itemgetter(*slices)
+        return lambda names: map(form.__mod__, map(getter, names))
+
+
+def _formed(spans: Iterable[str | tuple[int, int]], slices: list[slice]) -> str:
+    """Return a format for literal text and slices of a name, and append the slices."""
+    form = ""
+    for span in spans:
+        if isinstance(span, str):
+            form += span.replace("%", "%%")
+        elif span[0] < span[1]:  # an optional group that is absent lies at (-1, -1)
+            slices.append(slice(*span))
+            form += "%s"
+    return form
+
+
+def _substitute(
+    pattern: re.Pattern[str], template: Template, name: str, values: Mapping[str, int]
+) -> str:
+    return pattern.sub(lambda found: template.fill(found, values), name)
+
+
+def _alike(patterns: Iterable[str]) -> bytes:
+    """Return a translation that makes equal the digits that none of the patterns can tell apart.
+
+    A digit that a pattern names stands for itself. A pattern that could look at digits in another way, by a
+    range or a reference back, keeps all of them apart.
+    """
+    named: set[str] = set()
+    for pattern in patterns:
+        text = _HARMLESS_RANGE.sub("", pattern)
+        ranges = any("-" in found.strip("[]^-") for found in _CLASS.findall(text))
+        if ranges or _SEES_DIGITS.search(text):
+            named.update(_DIGITS)
+        named.update(c for c in text if c in _DIGITS)
+    rest = "".join(digit for digit in _DIGITS if digit not in named).encode()
+    return bytes.maketrans(rest, rest[:1] * len(rest))

@@ -1,0 +1,348 @@
+"""Write a whole folder or nothing: files in a draft beside it, which is renamed when all of them are there.
+
+A run that is killed leaves its draft, and the next one goes on where it stopped. How far each file is written
+is noted as the writing goes on, so what a file holds up to there is known to be right.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+from portspec.weights.engine.compute import Files, computed, fingerprint, sources_of
+from portspec.weights.engine.layout import Shard
+from portspec.weights.engine.ranges import Run, joined
+from portspec.weights.engine.rules import Value
+from portspec.weights.engine.tensors import WeightsError, cut_off
+
+STEP = 64 * 1024**2  # bytes between two notes of how far a file is
+GATHER = 1024**2  # runs shorter than this are read together
+_STATE = ".state.json"
+_LOCK = ".lock"
+_NO_RANGES = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All files of an output folder, by their paths in it."""
+
+    shards: Mapping[str, Shard] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # of each shard's names
+    texts: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the folder will take."""
+        copied = sum(path.stat().st_size for path in self.copies.values())
+        texts = sum(len(text.encode()) for text in self.texts.values())
+        return copied + texts + sum(shard.size for shard in self.shards.values())
+
+    def sources(self) -> list[str]:
+        """Return every file that is read."""
+        read = {
+            f for values in self.values.values() for v in values.values() for f in sources_of(v)
+        }
+        return sorted(read | {str(path) for path in self.copies.values()})
+
+    def digest(self) -> str:
+        """Return what tells whether a draft is one of the same folder, from the same sources."""
+        told: list[Any] = [fingerprint(file) for file in self.sources()]
+        told += sorted((f, hashlib.sha256(s.header).hexdigest()) for f, s in self.shards.items())
+        told += [sorted(self.texts.items()), sorted((f, str(p)) for f, p in self.copies.items())]
+        told += [
+            [f, _told(v)] for f, vs in sorted(self.values.items()) for _, v in sorted(vs.items())
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _told(value: Value) -> list[Any]:
+    if value.runs is not None:
+        return [list(run) for run in value.runs]
+    if value.tensor is not None:
+        return list(value.tensor)
+    return [repr(value.operation), value.index, [_told(item) for item in value.inputs]]
+
+
+def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int = 2) -> None:
+    """Write a folder.
+
+    Args:
+        job: What goes into it.
+        out: The folder, which must not be there yet.
+        progress: Told how many more bytes are written.
+        workers: How many files are written at a time.
+
+    Raises:
+        WeightsError: E533 the folder is there, or holds a source; E534 the disk is full or cannot be written;
+            E535 another run is writing it; E521 a source is cut off.
+    """
+    _refuse(job, out)
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        with _locked(draft):
+            _fill(job, draft, progress, workers)
+            draft.rename(out)
+    except OSError as error:
+        message = f"it cannot be written: {error.strerror or error}"
+        raise WeightsError(
+            "E534", message, str(out), "Give another folder, or make room."
+        ) from error
+
+
+def _fill(job: Job, draft: Path, progress: Progress, workers: int) -> None:
+    """Write all files of a draft; one that cannot be finished is taken away."""
+    try:
+        state = _State(draft, job.digest())
+        _check_space(job, draft, state)
+        _write_all(job, draft, state, progress, workers)
+    except (OSError, WeightsError):
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    state.path.unlink()
+    (draft / _LOCK).unlink()
+
+
+def _refuse(job: Job, out: Path) -> None:
+    target = out.resolve()
+    for source in job.sources():
+        if Path(source).resolve().is_relative_to(target):
+            message = f"the output would take the place of its source {source}"
+            raise WeightsError("E533", message, str(out), "Give another output folder.")
+    if out.exists():
+        remedy = "Move it away, or give another output folder; nothing is written over."
+        raise WeightsError("E533", "the output folder is there already", str(out), remedy)
+
+
+@contextmanager
+def _locked(draft: Path) -> Iterator[None]:
+    with (draft / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            remedy = "Wait for it, or stop it."
+            raise WeightsError("E535", "another run is writing it", str(draft), remedy) from error
+        yield
+
+
+def _check_space(job: Job, draft: Path, state: _State) -> None:
+    free = shutil.disk_usage(draft).free
+    needed = job.nbytes - state.written
+    if needed > free:
+        message = f"{needed:,} bytes are needed, and {free:,} are free"
+        raise WeightsError("E534", message, str(draft.parent), "Give another folder, or make room.")
+
+
+class _State:
+    """How far each file of a draft is written; kept in the draft, so it lives and goes with it."""
+
+    def __init__(self, draft: Path, digest: str) -> None:
+        self.path = draft / _STATE
+        self._lock = Lock()
+        self._told: dict[str, Any] = {"digest": digest, "boot": _boot(), "files": {}}
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            kept = None
+        same = isinstance(kept, dict) and all(
+            kept.get(k) == self._told[k] for k in ("digest", "boot")
+        )
+        if same and isinstance(kept, dict):
+            self._told = kept
+        else:
+            _emptied(draft)
+            self._save()
+
+    @property
+    def written(self) -> int:
+        """How many bytes are written already."""
+        return sum(self._told["files"].values())
+
+    def position(self, file: str) -> int:
+        """Return how far a file is written."""
+        found: int = self._told["files"].get(file, 0)
+        return found
+
+    def note(self, file: str, position: int) -> None:
+        """Remember how far a file is written."""
+        with self._lock:
+            self._told["files"][file] = position
+            self._save()
+
+    def _save(self) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(json.dumps(self._told), encoding="utf-8")
+        fresh.replace(self.path)
+
+
+def _boot() -> str:
+    """Return what changes when the machine starts again: what was not flushed to disk is then lost."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _emptied(draft: Path) -> None:
+    for path in draft.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _write_all(job: Job, draft: Path, state: _State, progress: Progress, workers: int) -> None:
+    progress(state.written)
+    stop = Event()
+
+    def shard(file: str) -> None:
+        _write_shard(job.shards[file], job.values[file], draft / file, file, state, progress, stop)
+
+    for file, text in job.texts.items():
+        path = draft / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for file, source in job.copies.items():
+        (draft / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, draft / file)
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(shard, file) for file in job.shards]
+        try:
+            for future in running:
+                future.result()
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+
+
+def _write_shard(
+    shard: Shard,
+    values: Mapping[str, Value],
+    path: Path,
+    file: str,
+    state: _State,
+    progress: Progress,
+    stop: Event,
+) -> None:
+    """Write one file from where an earlier run stopped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Files() as files, path.open("r+b" if path.exists() else "wb") as target:
+        position = min(state.position(file), target.seek(0, os.SEEK_END))
+        target.truncate(position)
+        noted = position
+        for piece in _pieces(shard, values, position, files):
+            if stop.is_set():
+                return
+            written = _put(target.fileno(), position, piece, files)
+            position += written
+            progress(written)
+            if position - noted >= STEP:
+                state.note(file, position)
+                noted = position
+    state.note(file, position)
+
+
+def _pieces(
+    shard: Shard, values: Mapping[str, Value], start: int, files: Files
+) -> Iterator[Sequence[Run] | bytes | bytearray | memoryview]:
+    """Yield what lies from byte `start` of a shard on, as runs to copy or as bytes."""
+    if start < len(shard.header):
+        yield shard.header[start:]
+    position = len(shard.header)
+    waiting: list[Run] = []
+    for name in shard.names:
+        value = values[name]
+        end = position + value.type.nbytes
+        if end > start and value.runs is not None:
+            skip = max(start - position, 0)
+            for run in value.runs:
+                left = max(run.nbytes - skip, 0)
+                if left:
+                    waiting.append(Run(run.file, run.start + run.nbytes - left, left))
+                skip = max(skip - run.nbytes, 0)
+        elif end > start:
+            yield from _batches(waiting)
+            waiting = []
+            skip = max(start - position, 0)
+            for piece in computed(value, files):
+                if skip < len(piece):
+                    yield memoryview(piece)[skip:]
+                skip = max(skip - len(piece), 0)
+        position = end
+    yield from _batches(waiting)
+
+
+def _batches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """Yield runs to copy: long ones in steps, short ones gathered, neighbours as one."""
+    gathered: list[Run] = []
+    size = 0
+    for run in joined(runs):
+        if run.nbytes >= GATHER:
+            if gathered:
+                yield gathered
+            gathered, size = [], 0
+            for offset in range(0, run.nbytes, STEP):
+                yield [Run(run.file, run.start + offset, min(STEP, run.nbytes - offset))]
+            continue
+        gathered.append(run)
+        size += run.nbytes
+        if size >= GATHER:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
+
+
+def _put(
+    target: int, position: int, piece: Sequence[Run] | bytes | bytearray | memoryview, files: Files
+) -> int:
+    """Write one piece at a position of an open file, and return how long it is."""
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return _write(target, position, piece)
+    if len(piece) == 1 and piece[0].nbytes >= GATHER:
+        return _copy(target, position, piece[0], files)
+    return _write(target, position, files.read(piece))
+
+
+def _write(target: int, position: int, data: bytes | bytearray | memoryview) -> int:
+    view = memoryview(data)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(target, view[done:], position + done)
+    return done
+
+
+def _copy(target: int, position: int, run: Run, files: Files) -> int:
+    """Let the kernel copy a run, or copy it through memory where it cannot."""
+    source = files.descriptor(run.file)
+    done = 0
+    try:
+        while done < run.nbytes:
+            left, there = run.nbytes - done, position + done
+            copied = os.copy_file_range(source, target, left, run.start + done, there)
+            if not copied:
+                raise cut_off(run.file)
+            done += copied
+    except (AttributeError, OSError) as error:  # not on every system, nor between all file systems
+        if getattr(error, "errno", errno.ENOSYS) not in _NO_RANGES:
+            raise
+    while done < run.nbytes:
+        part = Run(run.file, run.start + done, min(GATHER, run.nbytes - done))
+        done += _write(target, position + done, files.read([part]))
+    return done

@@ -1,0 +1,28 @@
+"""What went wrong with weights, in the words of the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from portspec.errors import Diagnostic, Place, PortspecError
+from portspec.weights.engine.tensors import WeightsError
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Turn an error of the engine, or of reading a file, into one that the command line prints.
+
+    Raises:
+        PortspecError: The same, as a diagnostic.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        place = Place(error.file or "<weights>")
+        raise PortspecError([Diagnostic(error.code, error.message, place, error.remedy)]) from error
+    except OSError as error:
+        place = Place(str(error.filename or "<weights>"))
+        remedy = "Look at the path and its permissions."
+        message = f"it cannot be read: {error.strerror or error}"
+        raise PortspecError([Diagnostic("E520", message, place, remedy)]) from error

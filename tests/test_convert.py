@@ -1,0 +1,188 @@
+"""`portspec convert` and `portspec map`, on the authors' layout of a Wan release at reduced size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from portspec.commands import CLEAN, FINDINGS, USAGE
+from tests.conftest import run
+
+FACTS = Path(__file__).parent / "conversions"
+SPEC = "specs/skyreels_v2.yaml"
+
+
+def tensors_of(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random tensors with the names and shapes that the authors' own class has."""
+    kinds = json.loads((FACTS / f"{name}.json").read_text(encoding="utf-8"))
+    made = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
+    return {key: torch.randn(shape, generator=made) for key, (_, shape) in kinds.items()}
+
+
+@pytest.fixture
+def release(workspace: Path) -> Path:
+    """A release as the authors publish one: shards, two torch files, a tokenizer's folder."""
+    folder = workspace / "release"
+    (folder / "google/umt5-xxl").mkdir(parents=True)
+    transformer = tensors_of("wan_t2v")
+    names = sorted(transformer)
+    for index, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :])):
+        save_file({n: transformer[n] for n in part}, folder / f"model-{index + 1}-of-2.safetensors")
+    torch.save(tensors_of("wan_vae"), folder / "Wan2.1_VAE.pth")
+    encoder = {n: t.bfloat16() for n, t in tensors_of("umt5").items()}
+    torch.save(encoder, folder / "models_t5_umt5-xxl-enc-bf16.pth")
+    (folder / "google/umt5-xxl/tokenizer.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def convert(*more: str) -> int:
+    return run("convert", SPEC, "--weights", "release", *more)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_release_becomes_a_folder_that_diffusers_reads(release: Path, workspace: Path) -> None:
+    assert convert("--out", "converted", "--verify") == CLEAN
+    out = workspace / "converted"
+    manifest = json.loads((out / "model_index.json").read_text())
+    assert manifest["_class_name"] == "SkyReelsV2Pipeline"
+    assert manifest["text_encoder"] == ["transformers", "UMT5EncoderModel"]
+    config = json.loads((out / "transformer/config.json").read_text())
+    assert config["_class_name"] == "SkyReelsV2Transformer3DModel"
+    assert config["num_layers"] == 40
+    assert (out / "tokenizer/tokenizer.json").read_text() == "{}"
+    told = json.loads((out / "portspec_manifest.json").read_text())
+    assert told == {n: h for n, h in hashes(out).items() if n != "portspec_manifest.json"}
+
+
+def test_every_tensor_arrives_under_its_official_name(release: Path, workspace: Path) -> None:
+    assert convert("--out", "converted") == CLEAN
+    encoder = load_file(workspace / "converted/text_encoder/model.safetensors")
+    source = tensors_of("umt5")
+    block = "encoder.block.1.layer"
+    for old, new in {
+        "token_embedding.weight": "shared.weight",
+        "blocks.1.ffn.gate.0.weight": f"{block}.1.DenseReluDense.wi_0.weight",
+        "blocks.1.norm2.weight": f"{block}.1.layer_norm.weight",
+        "blocks.1.attn.o.weight": f"{block}.0.SelfAttention.o.weight",
+        "norm.weight": "encoder.final_layer_norm.weight",
+    }.items():
+        assert torch.equal(encoder[new], source[old].bfloat16()), new
+    assert len(encoder) == len(source)
+    transformer = load_file(workspace / "converted/transformer/diffusion_pytorch_model.safetensors")
+    raw = tensors_of("wan_t2v")
+    assert len(transformer) == len(raw)
+    assert torch.equal(transformer["blocks.0.norm2.weight"], raw["blocks.0.norm3.weight"])
+
+
+def test_shards_and_jobs_change_only_the_files(release: Path, workspace: Path) -> None:
+    assert convert("--out", "one", "--shard-size", "50000", "--jobs", "3") == CLEAN
+    assert convert("--out", "two", "--shard-size", "50000") == CLEAN
+    assert hashes(workspace / "one") == hashes(workspace / "two")
+    folder = workspace / "one/transformer"
+    index = json.loads((folder / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    loaded: Mapping[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        loaded = {**loaded, **load_file(file)}
+    assert loaded.keys() == index["weight_map"].keys()
+
+
+def test_a_plan_writes_nothing_and_says_all(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = hashes(workspace)
+    assert convert("--plan") == CLEAN
+    assert "transformer: 69 tensors become 69, 0 dropped" in capsys.readouterr().out
+    assert convert("--plan", "--json") == CLEAN
+    told = json.loads(capsys.readouterr().out)
+    row = told["components"]["transformer"]["tensors"]["blocks.0.norm2.weight"]
+    assert row["from"] == ["blocks.0.norm3.weight"]
+    assert row["how"] == "copied"
+    assert hashes(workspace) == before
+
+
+def test_what_is_missing_or_odd_is_said(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert() == USAGE
+    assert convert("--out", "x", "--variant", "none") == USAGE
+    (release / "Wan2.1_VAE.pth").unlink()
+    assert convert("--out", "x") == FINDINGS
+    assert "E536" in capsys.readouterr().out
+    assert not (workspace / "x").exists()
+
+
+def test_a_damaged_file_is_named(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = release / "model-1-of-2.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert convert("--out", "x") == FINDINGS
+    told = capsys.readouterr().out
+    assert "release/model-1-of-2.safetensors" in told
+    assert "E521" in told
+    assert not (workspace / "x").exists()
+
+
+def test_the_certificate_holds_against_what_must_come_out(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert("--out", "converted") == CLEAN
+    capsys.readouterr()
+    check = ("map", "check", SPEC, "vae", "--source", "release/Wan2.1_VAE.pth")
+    assert run(*check, "--against", "converted/vae") == CLEAN
+    said = capsys.readouterr()
+    assert "194 tensors" in said.err
+    assert "only numbers can tell apart" in said.err
+    assert run(*check, "--against", "converted/transformer") == FINDINGS
+    assert "E501" in capsys.readouterr().out
+
+
+def test_the_table_shows_every_tensor(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = ("--source", "release/Wan2.1_VAE.pth")
+    assert run("map", "show", SPEC, "vae", *source) == CLEAN
+    assert "conv1.weight -> quant_conv.weight    [^conv1" in capsys.readouterr().out
+    assert run("map", "show", SPEC, "vae", *source, "--json") == CLEAN
+    assert len(json.loads(capsys.readouterr().out)) == 194
+
+
+def test_an_edit_of_a_rule_shows_what_it_re_routes(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan = workspace / "specs/wan.yaml"
+    text = wan.read_text(encoding="utf-8")
+    edited = text.replace("to: 'quant_conv.\\1'", "to: 'quant.\\1'")
+    assert edited != text
+    (workspace / "specs/wan_new.yaml").write_text(edited, encoding="utf-8")
+    options = ("vae", "--source", "release/Wan2.1_VAE.pth")
+    assert run("map", "diff", "specs/wan.yaml", "specs/wan_new.yaml", *options) == CLEAN
+    said = capsys.readouterr()
+    assert "conv1.weight: quant_conv.weight becomes quant.weight" in said.out
+    assert "2 of 194 tensors" in said.err
+    assert run("map", "diff", "specs/wan.yaml", "specs/wan.yaml", *options) == CLEAN
+    assert not capsys.readouterr().out
+
+
+def test_a_surface_is_told_as_text_and_json(
+    release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("surface", "release/Wan2.1_VAE.pth", "--json") == CLEAN
+    told = json.loads(capsys.readouterr().out)
+    assert told["conv1.weight"]["dtype"] == "F32"
+    assert run("surface", "release/Wan2.1_VAE.pth") == CLEAN
+    assert "194 tensors" in capsys.readouterr().err
+    assert run("surface", "release/nothing.pth") == FINDINGS
+    assert run("surface", "release") == FINDINGS
