@@ -1,8 +1,8 @@
 """Measure how long commands take, as ratios beside a peer in the same run: machines are noisy.
 
 The peer of a command is a bare `python -c pass`, started in turn with it; that of an edit is LibCST reading
-and writing the same file. The bars are those of docs/design.md. `BENCH_JSON=path` writes
-the rows as data, in the form of schemas/bench.v1.json.
+and writing the same file; those of a conversion are in bench_weights.py. The bars are those of docs/design.md.
+`BENCH_JSON=path` writes the rows as data, in the form of schemas/bench.v1.json.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from portspec.edits.call_statement import CallStatement
 from portspec.judge import judge
 from portspec.target import fetch
 from portspec.tree import Tree
+from tests import bench_weights
 
 ROOT = Path(__file__).parent.parent
 SPEC = "specs/skyreels_v2.yaml"
@@ -72,6 +73,8 @@ def _rows(folder: Path) -> Iterator[Row]:
     run_cold = _runner(folder, lambda: {"PORTSPEC_CACHE": str(next(fresh))})
     yield _beside_python("check, nothing cached", 100, lambda: run_cold(*check))
     yield _registry_edit(tree, folder)
+    for name, ratio, bar, seconds, peer in bench_weights.rows(folder, tree):
+        yield Row(name, round(ratio, 2), bar, ratio <= bar, round(seconds, 4), peer)
 
 
 def _workplace(folder: Path) -> Path:
@@ -168,7 +171,7 @@ def _seconds(call: Callable[[], None]) -> float:
 
 def _shown(row: Row) -> Row:
     verdict = "ok" if row.ok else "TOO SLOW"
-    line = f"{row.name:34} {row.ratio:7.2f} x  (bar {row.bar:g})  {row.seconds * 1000:8.1f} ms"
+    line = f"{row.name:42} {row.ratio:7.2f} x  (bar {row.bar:.3g})  {row.seconds * 1000:8.1f} ms"
     print(f"{line}  {verdict}  beside {row.peer}", flush=True)
     return row
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
+
+from portspec.weights.engine.alike import Alike
 
 _OPERATORS: Mapping[type, Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -23,10 +24,6 @@ _OPERATORS: Mapping[type, Callable[[int, int], int]] = {
 }
 _PART = re.compile(r"\\(?P<number>[1-9]\d?)|\\g<(?P<name>\w+)>|\{(?P<sum>[^{}]*)\}")
 _GROUP = re.compile(r"\\([1-9]\d?)|\\g<(\w+)>")
-_CLASS = re.compile(r"\[\^?\]?[^\]]*\]")
-_HARMLESS_RANGE = re.compile(r"0-9|[a-z]-[a-z]|[A-Z]-[A-Z]")
-_SEES_DIGITS = re.compile(r"\\[1-9xuUN0]|\(\?P=|\(\?\(")
-_DIGITS = "0123456789"
 
 _Maker = Callable[[Sequence[str]], Iterable[str]]
 
@@ -120,9 +117,7 @@ def _text(
 class Names:
     """Templates to fill for a name, by the first of several patterns that matches it.
 
-    Names of a checkpoint differ mostly in their numbers, and few patterns can tell one digit from another. So
-    digits that no pattern tells apart are made equal, and the work done for a name is done for all that then
-    read alike: a match depends on nothing else, and its groups lie at the same places.
+    What is found out for one name is used for all that read alike to the patterns.
     """
 
     def __init__(
@@ -134,8 +129,8 @@ class Names:
         self._patterns = [re.compile(pattern) for pattern, _ in rules]
         self._templates = [[Template(text) for text in texts] for _, texts in rules]
         self._values = dict(values or {})
-        self._alike = _alike([pattern for pattern, _ in rules])
-        self._plans: dict[bytes, tuple[int, list[_Maker]]] = {}
+        self._alike = Alike(pattern for pattern, _ in rules)
+        self._plans: dict[Hashable, tuple[int, list[_Maker]]] = {}
 
     def route(self, name: str) -> tuple[int, tuple[str, ...]]:
         """Return the rule that a name meets, or -1, and its templates filled.
@@ -147,27 +142,16 @@ class Names:
 
     def routes(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
         """Route many names, in order."""
-        alike: dict[bytes, list[int]] = defaultdict(list)
-        for index, read in enumerate(self._read_alike(names)):
-            alike[read].append(index)
         found: list[tuple[int, tuple[str, ...]]] = [(-1, ())] * len(names)
-        for read, indexes in alike.items():
-            plan = self._plans.get(read)
+        for alike, indexes, some in self._alike.groups(names):
+            plan = self._plans.get(alike)
             if plan is None:
-                plan = self._plans[read] = self._plan(names[indexes[0]])
+                plan = self._plans[alike] = self._plan(some[0])
             rule, makers = plan
-            same = [names[index] for index in indexes]
-            filled = zip(*[make(same) for make in makers], strict=True) if makers else repeat(())
-            for index, texts in zip(indexes, filled, strict=False):
-                found[index] = rule, texts
+            texts = zip(*[make(some) for make in makers], strict=True) if makers else repeat(())
+            for index, row in zip(indexes, zip(repeat(rule), texts, strict=False), strict=False):
+                found[index] = row
         return found
-
-    def _read_alike(self, names: Sequence[str]) -> list[bytes]:
-        """Return each name with the digits made equal that no pattern tells apart."""
-        whole = "\0".join(names).encode(errors="surrogatepass").translate(self._alike).split(b"\0")
-        if len(whole) == len(names):
-            return whole
-        return [n.encode(errors="surrogatepass").translate(self._alike) for n in names]
 
     def numbered(self, name: str, rule: int, count: int) -> tuple[str, ...]:
         """Return the first template of a rule filled `count` times, with `i` counting from 0."""
@@ -216,20 +200,3 @@ def _substitute(
     pattern: re.Pattern[str], template: Template, name: str, values: Mapping[str, int]
 ) -> str:
     return pattern.sub(lambda found: template.fill(found, values), name)
-
-
-def _alike(patterns: Iterable[str]) -> bytes:
-    """Return a translation that makes equal the digits that none of the patterns can tell apart.
-
-    A digit that a pattern names stands for itself. A pattern that could look at digits in another way, by a
-    range or a reference back, keeps all of them apart.
-    """
-    named: set[str] = set()
-    for pattern in patterns:
-        text = _HARMLESS_RANGE.sub("", pattern)
-        ranges = any("-" in found.strip("[]^-") for found in _CLASS.findall(text))
-        if ranges or _SEES_DIGITS.search(text):
-            named.update(_DIGITS)
-        named.update(c for c in text if c in _DIGITS)
-    rest = "".join(digit for digit in _DIGITS if digit not in named).encode()
-    return bytes.maketrans(rest, rest[:1] * len(rest))
