@@ -1,7 +1,7 @@
 """Measure how long commands take, as ratios beside a peer in the same run: machines are noisy.
 
 The peer of a command is a bare `python -c pass`, started in turn with it; that of an edit is LibCST reading
-and writing the same file; those of a conversion are in bench_weights.py. The bars are those of docs/design.md.
+and writing the same file; those of a conversion are in bench_weights.py. docs/design.md has the bars.
 `BENCH_JSON=path` writes the rows as data, in the form of schemas/bench.v1.json.
 """
 

@@ -76,6 +76,7 @@ class Measured(NamedTuple):
 def rows(folder: Path, released: Path) -> Iterator[Line]:
     """Yield every measurement; `released` is FastVideo's tree, whose own renaming is a peer."""
     yield from _planning(released)
+    yield _suggesting()
     for kind, name, bar in (
         ("rename", "convert, renames", 1 / 0.9),
         ("split", "convert, first-axis split and concat", 1 / 0.9),
@@ -105,6 +106,16 @@ def _planning(released: Path) -> Iterator[Line]:
     theirs = _seconds(lambda: [mapped(name) for name in sample]) * len(names) / len(sample)
     yield "a million names routed", mine / 1.0, 1, mine, "one second"
     yield "a million names routed", mine / theirs, 0.1, mine, "get_param_names_mapping"
+
+
+def _suggesting() -> Line:
+    """Suggest a mapping for the pair that takes longest."""
+    from portspec.weights.suggestion import suggest
+    from tests import surfaces
+
+    pairs = [surfaces.read(name) for name in surfaces.names()]
+    slowest = max(_seconds(lambda p=p: suggest(p.source, p.target)) for p in pairs)  # type: ignore[misc]
+    return "map suggest, slowest of all pairs", slowest / 10, 1, slowest, "ten seconds"
 
 
 def _seconds(call: Callable[[], object]) -> float:

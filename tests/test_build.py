@@ -34,6 +34,7 @@ CREATED = {
     "fastvideo/pipelines/basic/skyreels_v2/presets.py",
     "fastvideo/pipelines/basic/skyreels_v2/skyreels_v2_pipeline.py",
     "fastvideo/tests/ssim/test_skyreels_v2_similarity.py",
+    "scripts/checkpoint_conversion/skyreels_v2_to_diffusers.py",
     "tests/local_tests/pipelines/test_skyreels_v2_pipeline_parity.py",
     "tests/local_tests/pipelines/test_skyreels_v2_pipeline_smoke.py",
     *(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import re
+import subprocess
+import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
-from portspec.commands import CLEAN, FINDINGS, USAGE
+from portspec.commands import CLEAN, FINDINGS, USAGE, port_of
+from portspec.settings import Settings
+from portspec.weights import engine
+from portspec.weights.script import script
 from tests.conftest import run
 
 FACTS = Path(__file__).parent / "conversions"
@@ -186,3 +194,54 @@ def test_a_surface_is_told_as_text_and_json(
     assert "194 tensors" in capsys.readouterr().err
     assert run("surface", "release/nothing.pth") == FINDINGS
     assert run("surface", "release") == FINDINGS
+
+
+def test_rules_are_suggested_as_a_spec_writes_them(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert("--out", "converted") == CLEAN
+    capsys.readouterr()
+    sides = ("release/models_t5_umt5-xxl-enc-bf16.pth", "converted/text_encoder")
+    assert run("map", "suggest", *sides) == CLEAN
+    rules = YAML(typ="safe").load(capsys.readouterr().out)
+    assert {"match": r"^norm\.(.*)$", "to": r"encoder.final_layer_norm.\1"} in rules
+    assert run("map", "suggest", *sides, "--json") == CLEAN
+    told = json.loads(capsys.readouterr().out)
+    assert told["rules"] == rules
+    assert not told["unmatched_source"]
+
+
+def test_the_emitted_script_writes_the_same_bytes(release: Path, workspace: Path) -> None:
+    """It needs nothing but itself, and says the same of a release that is not whole."""
+    text = script(port_of(workspace / SPEC, Settings()), "# made from skyreels_v2.yaml")
+    assert "portspec" not in re.sub(r"portspec surface|\bportspec runs\b", "", text)
+    path = workspace / "skyreels_v2_to_diffusers.py"
+    path.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-I", str(path), "--weights", "release", "--shard-size", "60000"]
+    assert convert("--out", "ours", "--shard-size", "60000") == CLEAN
+    subprocess.run([*command, "--out", "theirs"], cwd=workspace, check=True)
+    assert hashes(workspace / "ours") == hashes(workspace / "theirs")
+    (release / "Wan2.1_VAE.pth").unlink()
+    refused = subprocess.run(
+        [*command, "--out", "more"], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "E536" in refused.stdout
+    assert not (workspace / "more").exists()
+
+
+def test_no_two_modules_of_the_engine_use_one_name() -> None:
+    """In an emitted script they stand in one file."""
+    seen: dict[str, str] = {}
+    for path in sorted(Path(engine.__file__).parent.rglob("*.py")):
+        for name in _defined(ast.parse(path.read_text(encoding="utf-8"))):
+            assert name not in seen, f"{name} in {seen[name]} and {path.name}"
+            seen[name] = path.name
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        yield from (t.id for t in targets if isinstance(t, ast.Name))

@@ -27,8 +27,17 @@ def built(
     return port(request.param, released, tmp_path_factory)
 
 
+ENGINE = (
+    "\n\n\n# --- "  # opens what a conversion script holds of the engine, which is the same for all
+)
+
+
 def emitted(built: Port) -> dict[str, str]:
-    return {**built.created, "edits.diff": "".join(diff(built, path) for path in built.edited)}
+    created = {
+        path: text.partition(ENGINE)[0] + "\n" * (ENGINE in text)
+        for path, text in built.created.items()
+    }
+    return {**created, "edits.diff": "".join(diff(built, path) for path in built.edited)}
 
 
 def diff(built: Port, path: str) -> str:

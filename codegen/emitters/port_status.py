@@ -13,6 +13,7 @@ from typing import Any
 
 from portspec.cache import content_sha
 from portspec.codegen.emitters import Context
+from portspec.codegen.emitters.conversion_script import script_path
 from portspec.edits import Edit
 from portspec.gates.result import GateResult
 
@@ -173,10 +174,9 @@ def _conversion(context: Context) -> dict[str, str]:
     load = _result(context, "strict_load")
     stateless = [n for n, c in context.port.components.items() if not c.is_stateful]
     needed = bool(spec.weights and spec.weights.needs_conversion)
-    script = f"scripts/checkpoint_conversion/{context.port.family}_to_diffusers.py"
-    written = script if context.port.tree.exists(script) else f"missing ({script})"
+    converted = any(c.spec.conversion for c in context.port.components.values())
     return {
-        "script": written if needed else "not_needed",
+        "script": script_path(context.port) if converted else "not_needed",
         "directory": f"converted_weights/{context.port.family}" if needed else "not_needed",
         "layout": spec.weights.layout if spec.weights else "unknown",
         "strict_load": load.status if load else "not_run",

@@ -19,7 +19,7 @@ from portspec.commands import (
 
 if TYPE_CHECKING:
     from portspec.console import Console
-    from portspec.weights.conversion import Conversion, Converted
+    from portspec.weights.engine.convert import Converted, Plan
     from portspec.weights.engine.rules import Value
 
 HELP = "convert published weights as a spec says"
@@ -72,9 +72,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     port = port_of(options.spec, settings_of(argparse.Namespace(target=options.target)))
     variant = variant_of(port, options.variant)
     with raised():
-        found = plan_conversion(port, variant, options.weights, options.shard_size or SHARD_BYTES)
-    console.findings(found.findings, "text")
-    if errors_in(found.findings):
+        found, findings = plan_conversion(
+            port, variant, options.weights, options.shard_size or SHARD_BYTES
+        )
+    console.findings(findings, "text")
+    if errors_in(findings):
         return FINDINGS
     if options.plan:
         console.out(
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return CLEAN
 
 
-def _write(options: argparse.Namespace, found: Conversion, console: Console) -> None:
+def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
     from portspec.weights.engine.write import write
     from portspec.weights.progress import Meter
     from portspec.weights.verify import manifest
@@ -101,7 +103,7 @@ def _write(options: argparse.Namespace, found: Conversion, console: Console) -> 
     console.say(f"{options.out}: {found.job.nbytes:,} bytes")
 
 
-def _text(found: Conversion) -> str:
+def _text(found: Plan) -> str:
     return "".join(f"{_line(component)}\n" for component in found.components) + (
         f"{found.job.nbytes:,} bytes in {len(found.job.shards) + len(found.job.texts)} files\n"
     )
@@ -116,7 +118,7 @@ def _line(component: Converted) -> str:
     )
 
 
-def _ledger(found: Conversion) -> dict[str, Any]:
+def _ledger(found: Plan) -> dict[str, Any]:
     return {
         "bytes": found.job.nbytes,
         "components": {

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from portspec.console import Console
     from portspec.port import Port, ResolvedComponent
     from portspec.weights.conversion import Rules
+    from portspec.weights.engine.ops import Operation
+    from portspec.weights.engine.rules import Rule
     from portspec.weights.engine.tensors import Tensor
+    from portspec.weights.suggestion import Suggestion
 
-HELP = "prove what rename rules do to a checkpoint, show it, or compare two sets of rules"
+HELP = "prove what rename rules do to a checkpoint, show or compare them, or find them"
 EXAMPLE = "portspec map check specs/skyreels_v2.yaml transformer --source official.safetensors"
 
 
@@ -56,10 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         target_option(verb)
         format_option(verb, ("text", "json"))
 
+    verb = verbs.add_parser("suggest", help=_SUGGEST, description=f"{_SUGGEST.capitalize()}.")
+    for side in ("source", "target"):
+        verb.add_argument(side, metavar=side.upper(), type=Path, help=f"the {side}'s checkpoint")
+    format_option(verb, ("text", "json"))
+
+
+_SUGGEST = "find the rules that turn the names of one checkpoint into those of another"
+
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run the verb."""
-    verb = {"check": _check, "show": _show, "diff": _diff}[options.verb]
+    verb = {"check": _check, "show": _show, "diff": _diff, "suggest": _suggest}[options.verb]
     return verb(options, console)
 
 
@@ -131,6 +142,82 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
         console.out(f"{name}: {_told(before)} becomes {_told(after)}\n")
     console.say(f"{len(changes):,} of {len(source):,} tensors, {nbytes:,} bytes, go elsewhere")
     return CLEAN
+
+
+def _suggest(options: argparse.Namespace, console: Console) -> int:
+    from portspec.weights.certificate import listed
+    from portspec.weights.suggestion import suggest
+
+    source = {name: tensor.shape for name, tensor in _surface(options.source).items()}
+    target = {name: tensor.shape for name, tensor in _surface(options.target).items()}
+    found = suggest(source, target)
+    if options.format == "json":
+        console.out(json.dumps(_suggested(found), indent=2) + "\n")
+        return CLEAN
+    for rule in found.rules:
+        console.out(f"- {_as_yaml(rule)}\n")
+    for question in found.questions:
+        console.say(f"question: {question.text}")
+    for side, names in (("source", found.unmatched_source), ("target", found.unmatched_target)):
+        if names:
+            console.say(f"without a counterpart in the {side}: {listed(names)}")
+    return CLEAN
+
+
+def _suggested(found: Suggestion) -> dict[str, Any]:
+    return {
+        "rules": [_row(rule) for rule in found.rules],
+        "questions": [
+            {"about": list(q.about), "candidates": list(q.candidates), "text": q.text}
+            for q in found.questions
+        ],
+        "unmatched_source": list(found.unmatched_source),
+        "unmatched_target": list(found.unmatched_target),
+    }
+
+
+def _row(rule: Rule) -> dict[str, Any]:
+    """Return a rule as a spec says it."""
+    row: dict[str, Any] = {
+        "match": rule.match,
+        "to": rule.to[0] if len(rule.to) == 1 else list(rule.to),
+    }
+    if rule.operations:
+        row["ops"] = [_operation(operation) for operation in rule.operations]
+    if rule.join and rule.join.how == "concat" and not rule.join.axis:
+        row["fuse"] = [int(rule.join.part), rule.join.count]
+    elif rule.join:
+        join = rule.join
+        row["join"] = {
+            "how": join.how,
+            "part": join.part,
+            "count": str(join.count),
+            "axis": join.axis,
+        }
+    return row
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    name = type(operation).__module__.rpartition(".")[2]
+    given = asdict(operation)  # type: ignore[call-overload]
+    return {name: {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v}}
+
+
+def _as_yaml(rule: Rule) -> str:
+    """Write a rule on one line, in the quotes in which YAML leaves backslashes alone."""
+    return _flow(_row(rule))
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return json.dumps(value)
 
 
 def _told(targets: tuple[str, ...]) -> str:

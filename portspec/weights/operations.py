@@ -23,17 +23,32 @@ _STORED = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
 
 
 @lru_cache(maxsize=1)
-def operations() -> Mapping[str, type[Operation]]:
-    """Return every operation on one tensor, by the name of its module."""
+def every_operation() -> Mapping[str, type[Operation]]:
+    """Return every operation by the name of its module."""
     found = {}
     for info in iter_modules(ops.__path__):
         module = import_module(f"{ops.__name__}.{info.name}")
         found[info.name] = getattr(module, "".join(word.title() for word in info.name.split("_")))
-    return {name: found[name] for name in sorted(found) if name not in JOINS}
+    return {name: found[name] for name in sorted(found)}
+
+
+def operations() -> Mapping[str, type[Operation]]:
+    """Return the operations that a rule's `ops` can name: those on one tensor."""
+    return {name: cls for name, cls in every_operation().items() if name not in JOINS}
 
 
 def make(name: str, given: Mapping[str, Any], values: Mapping[str, int]) -> Operation:
-    """Make an operation from what a spec says; a whole number may be arithmetic over config values.
+    """Make an operation from what a spec says.
+
+    Raises:
+        ValueError: As `resolved`.
+    """
+    arguments = resolved(name, given, values)
+    return operations()[name](**arguments)
+
+
+def resolved(name: str, given: Mapping[str, Any], values: Mapping[str, int]) -> dict[str, Any]:
+    """Return an operation's arguments from what a spec says; a whole number may be arithmetic.
 
     Raises:
         ValueError: There is no such operation or argument, an argument is missing, or of another kind.
@@ -50,8 +65,7 @@ def make(name: str, given: Mapping[str, Any], values: Mapping[str, int]) -> Oper
     for key, field in wanted.items():
         if key not in given and field.default is MISSING:
             raise ValueError(f"{name} needs {key}")
-    made = {key: _argument(wanted[key], given[key], values) for key in given}
-    return known[name](**made)
+    return {key: _argument(wanted[key], given[key], values) for key in given}
 
 
 def _argument(field: Field[Any], given: Any, values: Mapping[str, int]) -> Any:

@@ -68,7 +68,7 @@ def computed(value: Value, files: Files) -> Iterator[bytes | bytearray | memoryv
         chain.insert(0, base.operation)
         base = base.inputs[0]
     if base.runs is None or not chain:
-        yield _bytes(_tensor(value, files))
+        yield _bytes(_whole_tensor(value, files))
         return
     width = BITS[base.type.dtype] // 8
     total = prod(base.type.shape)
@@ -89,14 +89,14 @@ def computed(value: Value, files: Files) -> Iterator[bytes | bytearray | memoryv
         yield data
 
 
-def _tensor(value: Value, files: Files) -> Any:
+def _whole_tensor(value: Value, files: Files) -> Any:
     """Compute a whole value with torch; equal inputs are computed once for each use."""
     if value.runs is not None:
         return _from_bytes(files.read(value.runs), value.type.dtype).reshape(value.type.shape)
     if value.tensor is not None:
         return _strided(value, files)
     assert value.operation is not None
-    results = value.operation.apply([_tensor(item, files) for item in value.inputs])
+    results = value.operation.apply([_whole_tensor(item, files) for item in value.inputs])
     return results[value.index]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portspec.weights.engine.rules import Value
 from portspec.weights.engine.safetensors_file import make_header, storage_order
@@ -59,5 +59,9 @@ def index_text(shards: Sequence[Shard], outputs: Mapping[str, Value]) -> str:
     """Return the text of `<stem>.safetensors.index.json`, as diffusers writes it."""
     total = sum(outputs[name].type.nbytes for shard in shards for name in shard.names)
     where = {name: shard.file for shard in shards for name in shard.names}
-    table = {"metadata": {"total_size": total}, "weight_map": where}
+    return json_text({"metadata": {"total_size": total}, "weight_map": where})
+
+
+def json_text(table: Mapping[str, Any]) -> str:
+    """Return a table as the text of its file, as diffusers writes it."""
     return json.dumps(table, indent=2, sort_keys=True) + "\n"

@@ -167,10 +167,9 @@ class RuleSet:
                 raise WeightsError("E530", "only the last operation may give several tensors")
             values = applied(operation, values)
         part = int(texts[-1]) if rule.join else 0
+        texts = texts[: len(rule.to)]
         if self._numbered[number]:
             texts = self._indexed.numbered(name, number, len(values))
-        else:
-            texts = texts[: len(rule.to)]
         if len(texts) != len(values):
             message = f"the rule gives {len(values)} tensors and names {len(texts)}"
             raise WeightsError("E530", message)

@@ -39,10 +39,10 @@ Progress = Callable[[int], None]
 class Job:
     """All files of an output folder, by their paths in it."""
 
-    shards: Mapping[str, Shard] = field(default_factory=dict)
-    values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # of each shard's names
-    texts: Mapping[str, str] = field(default_factory=dict)
-    copies: Mapping[str, Path] = field(default_factory=dict)
+    shards: dict[str, Shard] = field(default_factory=dict)
+    values: dict[str, Mapping[str, Value]] = field(default_factory=dict)  # of each shard's names
+    texts: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, Path] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:

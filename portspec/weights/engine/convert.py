@@ -1,0 +1,208 @@
+"""Declared components and a folder of published weights -> the job that writes the converted folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portspec.weights.engine.layout import SHARD_BYTES, Shard, index_text, lay_out
+from portspec.weights.engine.ops import Operation
+from portspec.weights.engine.rules import Join, Mapped, Problem, Rule, RuleSet, Value, cast
+from portspec.weights.engine.sources import inside, read_several
+from portspec.weights.engine.tensors import Tensor, WeightsError
+from portspec.weights.engine.write import Job
+
+Owners = dict[tuple[str, str], str]  # (file, name) -> component
+_RELEASE = "Give the folder of the published release."
+
+
+@dataclass(frozen=True)
+class Component:
+    """What becomes of the tensors of one component; the keys of its declaration."""
+
+    name: str
+    stem: str = "model"  # file name without number and ending
+    files: Sequence[str] = ()
+    prefix: str = ""
+    rules: Sequence[Rule] = ()
+    values: Mapping[str, int] = field(default_factory=dict)  # for arithmetic in names
+    cast: str = ""
+    keep_fp32: Sequence[str] = ()
+    assets: Sequence[str] = ()
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """The rules, ready to be applied."""
+        return RuleSet(self.rules, self.values)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a conversion; `rule` is the component's rule at fault, or -1."""
+
+    component: str
+    code: str
+    message: str
+    rule: int = -1
+    file: str = ""
+    remedy: str = ""
+
+
+@dataclass
+class Converted:
+    """What becomes of one component's tensors."""
+
+    name: str
+    source: Mapping[str, Tensor]
+    mapped: Mapped
+    outputs: dict[str, Value]
+    shards: list[Shard]
+
+
+@dataclass
+class Plan:
+    """A conversion, and what speaks against it."""
+
+    job: Job
+    components: list[Converted] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def declared(
+    name: str, table: Mapping[str, Any], operations: Mapping[str, type[Operation]]
+) -> Component:
+    """Make a component from its declaration, which is plain data.
+
+    A rule is (pattern, names, operations, join): operations are (name, arguments), the join is None or
+    (how, part, count, axis). `drop` gives the patterns of names that go nowhere, each with the reason.
+    """
+    rest = {key: value for key, value in table.items() if key not in ("rules", "drop")}
+    dropped = [Rule(match, reason=reason) for match, reason in table.get("drop", {}).items()]
+    rules = [
+        Rule(
+            match,
+            tuple(to),
+            tuple(operations[op](**given) for op, given in ops),
+            Join(*join) if join else None,
+        )
+        for match, to, ops, join in table.get("rules", ())
+    ]
+    return Component(name, rules=(*dropped, *rules), **rest)
+
+
+def plan(
+    components: Sequence[Component],
+    texts: Mapping[str, str],
+    root: Path,
+    shard_bytes: int = SHARD_BYTES,
+) -> Plan:
+    """Plan the conversion of the published weights below `root`, from headers alone.
+
+    Every tensor of every file that a component names must belong to one component and go somewhere.
+
+    Args:
+        components: The declarations.
+        texts: Small files to write, by their path.
+        root: The release.
+        shard_bytes: The most bytes of tensors in a file.
+    """
+    job = Job({}, {}, dict(texts), {})
+    made = Plan(job)
+    owners: Owners = {}
+    seen: Owners = {}
+    for component in components:
+        try:
+            job.copies.update(_assets(component, root))
+            own = _own(component, root, owners, seen) if component.files else {}
+        except WeightsError as error:
+            fault = Fault(component.name, error.code, error.message, -1, error.file, error.remedy)
+            made.faults.append(fault)
+            continue
+        if own:
+            made.components.append(_convert(component, own, shard_bytes, made.faults))
+            _add(job, made.components[-1], component.stem)
+    made.faults += _unowned(seen, owners)
+    return made
+
+
+def _add(job: Job, converted: Converted, stem: str) -> None:
+    """Put a component's files into the job."""
+    for shard in converted.shards:
+        file = f"{converted.name}/{shard.file}"
+        job.shards[file] = shard
+        job.values[file] = {name: converted.outputs[name] for name in shard.names}
+    if len(converted.shards) > 1:
+        index = f"{converted.name}/{stem}.safetensors.index.json"
+        job.texts[index] = index_text(converted.shards, converted.outputs)
+
+
+def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict[str, Tensor]:
+    """Return the component's tensors without its prefix, and note whose each tensor is.
+
+    Raises:
+        WeightsError: E536 there is no file; E537 a tensor is another component's already; and as reading.
+    """
+    paths = sorted({path for glob in component.files for path in root.glob(glob)})
+    if not paths:
+        message = f"no file matches {', '.join(component.files)}"
+        raise WeightsError("E536", message, str(root), _RELEASE)
+    own = {}
+    for name, tensor in read_several(paths, root).items():
+        seen[tensor.file, name] = component.name
+        if not name.startswith(component.prefix):
+            continue
+        other = owners.setdefault((tensor.file, name), component.name)
+        if other != component.name:
+            message = f"{name} belongs to {other} and to {component.name}"
+            remedy = "Give each component the prefix of its own names."
+            raise WeightsError("E537", message, tensor.file, remedy)
+        own[name.removeprefix(component.prefix)] = tensor
+    return own
+
+
+def _unowned(seen: Owners, owners: Owners) -> Iterator[Fault]:
+    left: dict[str, list[str]] = {}
+    for file, name in seen:
+        if (file, name) not in owners:
+            left.setdefault(file, []).append(name)
+    for file, names in left.items():
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        remedy = "Name the component whose prefix they have, or drop them there with the reason."
+        message = f"{names[0]}{more} belong to no component"
+        yield Fault(seen[file, names[0]], "E538", message, -1, file, remedy)
+
+
+def _assets(component: Component, root: Path) -> dict[str, Path]:
+    """Return the files to copy into the component's folder.
+
+    Raises:
+        WeightsError: E536 there is none; E528 one lies outside the release.
+    """
+    found = {}
+    for glob in component.assets:
+        paths = sorted(path for path in root.glob(glob) if path.is_file())
+        if not paths:
+            raise WeightsError("E536", f"no file matches {glob}", str(root), _RELEASE)
+        for path in paths:
+            inside(path, root)
+            found[f"{component.name}/{path.name}"] = path
+    return found
+
+
+def _convert(
+    component: Component, own: Mapping[str, Tensor], shard_bytes: int, faults: list[Fault]
+) -> Converted:
+    mapped = component.rule_set.apply(own)
+    problems = list(mapped.problems)
+    outputs = dict(mapped.outputs)
+    if component.cast:
+        for name, result in cast(mapped.outputs, component.cast, component.keep_fp32):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                outputs[name] = result
+    faults += [Fault(component.name, p.code, p.message, p.rule) for p in problems]
+    shards = lay_out(outputs, component.stem, shard_bytes)
+    return Converted(component.name, own, mapped, outputs, shards)
