@@ -62,6 +62,7 @@ def certify(source: Surface, target: Mapping[str, Shape] | None, rules: RuleSet)
     if target is not None:
         findings += _against(mapped, target)
     findings += [*_rules(mapped, source, rules), *_sides(mapped, rules), *_one_way(mapped)]
+    findings += _scales(mapped, source)
     dropped = [source[name] for name in mapped.dropped]
     outputs = mapped.outputs
     return Certificate(
@@ -110,7 +111,8 @@ def _against(mapped: Mapped, target: Mapping[str, Shape]) -> Iterator[Finding]:
                 f"{name} is {list(target[name])}, and {', '.join(value.names)} "
                 f"gives {list(value.type.shape)}"
             )
-            yield Finding("E504", message, -1, value.names, value.type.nbytes)
+            rule = mapped.routes.get(value.names[0], (-1, ()))[0]
+            yield Finding("E504", message, rule, value.names, value.type.nbytes)
     for rule, names in strangers.items():
         values = [mapped.outputs[name] for name in names]
         close = nearest(names[0], missing)
@@ -126,8 +128,9 @@ def _against(mapped: Mapped, target: Mapping[str, Shape]) -> Iterator[Finding]:
 def _rules(mapped: Mapped, source: Surface, rules: RuleSet) -> Iterator[Finding]:
     """Find rules that no key meets, that others take the keys of, or that change nothing."""
     users: dict[int, list[str]] = defaultdict(list)
-    for name, (number, _) in zip(source, rules.routes(list(source)), strict=True):
-        users[number].append(name)
+    for name in source:
+        known = mapped.routes.get(name)
+        users[known[0] if known else rules.number_of(name)].append(name)
     for index, rule in enumerate(rules.rules):
         if index not in users:
             yield _never_runs(index, source, rules)
@@ -145,7 +148,7 @@ def _never_runs(index: int, source: Surface, rules: RuleSet) -> Finding:
     taken = [name for name in source if re.match(rule.match, name)]
     if not taken:
         return Finding("E506", f"no published name matches {rule.match!r}", index)
-    first = rules.rules[rules.route(taken[0])[0]]
+    first = rules.rules[rules.number_of(taken[0])]
     message = f"{first.match!r} takes {listed(taken)} before {rule.match!r} can"
     return Finding("E507", message, index, tuple(taken))
 
@@ -154,12 +157,41 @@ def _sides(mapped: Mapped, rules: RuleSet) -> Iterator[Finding]:
     """Find names that are changed again when converted tensors are taken for published ones."""
     again: dict[int, list[str]] = defaultdict(list)
     names = list(mapped.outputs)
-    for name, (rule, texts) in zip(names, rules.routes(names), strict=True):
+    try:
+        routes = rules.routes(names)
+    except ValueError:  # arithmetic over what is no number: a rule that cannot be applied to its own results
+        return
+    for name, (rule, texts) in zip(names, routes, strict=True):
         if rule >= 0 and (rules.rules[rule].reason or texts != (name,)):
             again[rule].append(name)
     for rule, changed in again.items():
         message = f"applied to what is converted already, this rule changes {listed(changed)}"
         yield Finding("N507", message, rule, tuple(changed))
+
+
+def _scales(mapped: Mapped, source: Surface) -> Iterator[Finding]:
+    """Find quantised tensors that are kept while the scale that gives them their meaning is dropped."""
+    for name in mapped.dropped:
+        kept = next((k for k in _scaled_by(name) if k in source and k not in mapped.dropped), None)
+        if kept and source[kept].dtype.startswith(_QUANTISED):
+            rule = mapped.routes[name][0]
+            message = (
+                f"{name} is dropped, and {kept} ({source[kept].dtype}) means nothing without it"
+            )
+            yield Finding("E532", message, rule, (name, kept), source[kept].type.nbytes)
+
+
+_QUANTISED = ("F8", "F6", "F4", "I8", "U8")
+
+
+def _scaled_by(name: str) -> Iterator[str]:
+    """Yield the names of tensors that a scale of this name can belong to."""
+    stem, _, leaf = name.rpartition(".")
+    if leaf.startswith("scale"):
+        yield f"{stem}.weight"
+    for mark in ("_scale", ".scale"):
+        if mark in name:
+            yield name.rpartition(mark)[0]
 
 
 def _one_way(mapped: Mapped) -> Iterator[Finding]:

@@ -57,7 +57,8 @@ def _value(node: ast.expr, values: Mapping[str, int]) -> int:
         case ast.Name(id=name):
             found = values.get(name)
             if isinstance(found, bool) or not isinstance(found, int):
-                raise ValueError(f"{name} has no integer value here")
+                told = f"group {name[2:]}" if name.startswith("_g") else name
+                raise ValueError(f"{told} has no integer value here")
             return found
     raise ValueError(f"{ast.unparse(node)} is no integer arithmetic")
 

@@ -10,6 +10,9 @@ from portspec.weights.engine.ops import Operation, unfit
 from portspec.weights.engine.tensors import TORCH_NAMES, TensorType
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+QUANTISED = frozenset(
+    {"F8_E4M3", "F8_E5M2"}
+)  # whose values mean nothing without a scale beside them
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Cast(Operation):
     def infer(self, kinds: Sequence[TensorType]) -> list[TensorType]:
         if self.dtype not in FLOATS or kinds[0].dtype not in FLOATS:
             raise unfit(f"{kinds[0].dtype} is not cast to {self.dtype}")
+        if kinds[0].dtype in QUANTISED:
+            raise unfit(f"{kinds[0].dtype} is quantised, and its scale would be lost by a cast")
         return [TensorType(self.dtype, kinds[0].shape)]
 
     def apply(self, tensors: Sequence[Any]) -> list[Any]:
