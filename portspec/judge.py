@@ -49,6 +49,7 @@ class Judgement:
         """Files outside the target tree that the judgement depends on, whether or not they exist."""
         folder = state_folder(self.target.tree.root, self.port.family)
         beside = [self.loaded.path.parent / name for name in self.port.scaffold_sources]
+        beside += self.port.surfaces.values()
         packages = metadata_files(p.name for p in self.port.official.packages)
         records = [
             *lock_files(self.target.tree.root),

@@ -60,6 +60,11 @@ class LoadedSpec:
         """Tell whether the spec itself says the value at `path`, or an ancestor does."""
         return path in self.own_keys
 
+    def folder_of(self, *path: str | int) -> Path:
+        """Return the folder of the file in which a value stands: a file beside it is looked for there."""
+        file = self.marks.at(*path).file
+        return next((p.parent for p in self.paths if _shown(p) == file), self.path.parent)
+
     def plain_at(self, path: KeyPath) -> Any:
         """Return the scalar that stands at `path`, or None for a mapping or a list."""
         node = self.root

@@ -8,7 +8,7 @@ since each of them lets a spec say something other than what it shows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,16 +166,31 @@ def parse(text: str, shown: str, *, strict: bool = True) -> Node:
         strict: Refuse what specs do not have. A person's file may have it; of a repeated key, the first
             is read.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     if strict and (directive := re.search(r"^%", text, re.MULTILINE)):
         place = Place(shown, text.count("\n", 0, directive.start()) + 1, 1)
         raise _fail("E004", "directives are not used in specs", place, "Leave the line out.")
+    documents = _documents(text, shown)
+    if len(documents) != 1:
+        raise _not_one(documents, shown)
+    problems: list[Diagnostic] = []
+    node = _convert(documents[0], shown, problems, set())
+    if problems and strict:
+        raise SpecError(dict.fromkeys(problems))
+    if not isinstance(node.value, dict):
+        what = "a spec is a mapping of sections, not a list or a word"
+        raise _fail("E005", what, node.place, "Start with `portspec: 1`, and no dash before it.")
+    return node
+
+
+def _documents(text: str, shown: str) -> list[Any]:
+    """Compose all documents of a text."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     reader = YAML(typ="safe", pure=True)
     reader.composer.warn_double_anchors = False  # each of them is refused
     try:
-        documents = list(reader.compose_all(text))
+        return list(reader.compose_all(text))
     except RecursionError as error:
         raise _fail("E002", "values are nested too deeply", Place(shown)) from error
     except MarkedYAMLError as error:
@@ -188,24 +203,15 @@ def parse(text: str, shown: str, *, strict: bool = True) -> Node:
         at = getattr(error, "position", 0)  # of a character that YAML does not have
         place = Place(shown, text.count("\n", 0, at) + 1) if at else Place(shown)
         raise _fail("E002", f"this is not YAML: {problem}", place) from error
-    if len(documents) != 1:
-        what, place, remedy = (
-            "the file is empty",
-            Place(shown, 1, 1),
-            "Write a mapping of sections.",
-        )
-        if documents:
-            what, remedy = "a second YAML document starts here", "Put it into a file of its own."
-            place = Place(shown, documents[1].start_mark.line + 1, 1)
-        raise _fail("E005", what, place, remedy)
-    problems: list[Diagnostic] = []
-    node = _convert(documents[0], shown, problems, set())
-    if problems and strict:
-        raise SpecError(dict.fromkeys(problems))
-    if not isinstance(node.value, dict):
-        what = "a spec is a mapping of sections, not a list or a word"
-        raise _fail("E005", what, node.place, "Start with `portspec: 1`, and no dash before it.")
-    return node
+
+
+def _not_one(documents: Sequence[Any], shown: str) -> SpecError:
+    if not documents:
+        place = Place(shown, 1, 1)
+        return _fail("E005", "the file is empty", place, "Write a mapping of sections.")
+    place = Place(shown, documents[1].start_mark.line + 1, 1)
+    remedy = "Put it into a file of its own."
+    return _fail("E005", "a second YAML document starts here", place, remedy)
 
 
 def _yaml_remedy(problem: str) -> str:

@@ -100,6 +100,19 @@ class Port:
         return [port.source for port in ports if port and port.source]
 
     @property
+    def surfaces(self) -> dict[str, Path]:
+        """Files that hold published names and shapes, by component, whether or not they are there."""
+        return {
+            name: self.surface_folder(name) / component.conversion.surface
+            for name, component in self.spec.components.items()
+            if component.conversion and component.conversion.surface
+        }
+
+    def surface_folder(self, component: str) -> Path:
+        """Return where the surface of a component is looked for: beside the spec that names it."""
+        return self.loaded.folder_of("components", component, "conversion", "surface")
+
+    @property
     def family(self) -> str:
         """The family's name."""
         return self.spec.family

@@ -321,6 +321,11 @@ class Join(Model):
         description="How many parts there must be: a number, or arithmetic over config values; 0 for all.",
     )
     axis: int = Field(default=0, description="The axis to join along.")
+    after: list[dict[Name, dict[str, Any]]] = Field(
+        default_factory=list,
+        json_schema_extra=_operation_schema,
+        description="Operations on what is joined, in order; all parts of a tensor say the same.",
+    )
 
 
 class ConversionRule(Model):
@@ -356,6 +361,13 @@ class Conversion(Model):
     """How published tensors become the component's files."""
 
     files: list[str] = Field(default_factory=list, description="Source files, as globs.")
+    surface: str | None = Field(
+        default=None,
+        description=(
+            "A file beside the spec with the published names, element types and shapes, as "
+            "`portspec surface --json` prints them: the rules are proved on it."
+        ),
+    )
     prefix: str = Field(
         default="",
         description="Prefix of this component's names in files that it shares with others; it is cut off.",

@@ -30,6 +30,7 @@ FOLDER = Path(__file__).parent / "data/mapping_corpus"
 VALUES = {
     "num_attention_heads": 2,
     "num_experts": 3,
+    "num_query_groups": 3,
     "index_offset": 5,
     "mtp_layers_per_block": 4,
 }
@@ -135,8 +136,8 @@ def route(rules: Sequence[Rule], name: str) -> str:
     [
         ("fastvideo", 426, 426, 0, 0),
         ("diffusers", 1403, 1293, 110, 0),
-        ("transformers", 1087, 1072, 0, 29),
-        ("megatron_mappings", 553, 295, 242, 97),
+        ("transformers", 1087, 1116, 0, 7),
+        ("megatron_mappings", 553, 482, 242, 34),
         ("megatron_pairs", 741, 741, 0, 0),
     ],
 )
@@ -155,14 +156,15 @@ def test_the_share_that_cannot_be_expressed() -> None:
     results = [imported(name) for name in CORPORA]
     lost = sum(len(result.inexpressible) for result in results)
     rows = sum(len(CORPORA[name][0]) for name in CORPORA)
-    assert (lost, rows - sum(len(result.left_out) for result in results)) == (126, 3858)
+    told = rows - sum(len(result.left_out) for result in results)
+    assert (lost, told) == (41, 3858)
+    assert lost / told < 0.02
 
 
 def test_what_cannot_be_expressed() -> None:
     reasons = Counter(skip.reason for name in CORPORA for skip in imported(name).inexpressible)
     assert reasons == {
-        "query groups are interleaved: a join's result cannot be given another shape": 79,
-        "stacks are joined: one tensor would need two joins": 22,
+        "the parts of one tensor would go to several places of one join": 12,
         "the row takes one slice of a tensor, other rows the others": 6,
         "only some of the parts are reordered after a split": 4,
         "GPTOSSMLPDownProjMapping is code of one model": 4,
@@ -173,6 +175,10 @@ def test_what_cannot_be_expressed() -> None:
         "_OffsetRowParallelMapping is code of one model": 1,
         "_MTPFlatteningMapping is code of one model": 1,
         "GDNLinearMapping is code of one model": 1,
+        "a gate stands behind what is joined: one tensor would need two joins": 1,
+        "MiMoV2FlashQKVMapping is code of one model": 1,
+        "_Gemma4QKVMapping is code of one model": 1,
+        "_MTPFlatteningQKVMapping is code of one model": 1,
     }
 
 
@@ -190,6 +196,9 @@ def test_a_number_that_the_row_does_not_say_is_asked_for() -> None:
     reasons = Counter(skip.reason for skip in transformers.rules_from(rows).inexpressible)
     assert reasons["the row does not say num_attention_heads"] == 2
     assert reasons["the row does not say index_offset"] == 1
+    row = {"op": "KVMapping", "kw": {"megatron_param": "m", "k": "k", "v": "v"}}
+    (skip,) = megatron.rules_from([row]).inexpressible
+    assert skip.reason == "the row does not say num_query_groups"
 
 
 def test_the_corpus_stays_small() -> None:
@@ -409,7 +418,7 @@ def published(row: Row) -> list[str]:
     told = dict(zip(("megatron_param", "hf_param"), row.get("args", ()), strict=False)) | row.get(
         "kw", {}
     )
-    return [told[key] for key in ("hf_param", "gate", "up") if key in told]
+    return [told[key] for key in ("hf_param", "gate", "up", "q", "k", "v") if key in told]
 
 
 def own(row: Row) -> list[str]:
@@ -431,10 +440,15 @@ def test_megatron_mappings_lead_to_the_names_of_the_call(tmp_path: Path) -> None
             assert mapped.outputs.keys() == wanted, row
 
 
-def mapped_bytes(row: Row, tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, bytes]:
+def mapped_bytes(
+    row: Row,
+    tensors: Mapping[str, torch.Tensor],
+    path: Path,
+    values: Mapping[str, int] = VALUES,
+) -> dict[str, bytes]:
     save_file(dict(tensors), path)
-    rules = megatron.rules_from([row], VALUES).rules
-    return bytes_of(RuleSet(rules, VALUES).apply(read_tensors(path)).outputs)
+    rules = megatron.rules_from([row], values).rules
+    return bytes_of(RuleSet(rules, values).apply(read_tensors(path)).outputs)
 
 
 def raw(tensor: torch.Tensor) -> bytes:
@@ -462,3 +476,32 @@ def test_megatron_operations(tmp_path: Path) -> None:
         {"op": "RMSNorm2ZeroCenteredRMSNormMapping", "args": ["m", "h"]}, {"h": a[0, 0]}, path
     )
     assert found == {"m": raw(a[0, 0] - 1)}
+
+
+def by_group(parts: Sequence[torch.Tensor], groups: int) -> torch.Tensor:
+    """Lay equal shares of tensors side by side, group by group."""
+    shares = zip(*[part.chunk(groups) for part in parts], strict=True)
+    return torch.cat([piece for group in shares for piece in group])
+
+
+@pytest.mark.parametrize("more", [(), (5,)], ids=["bias", "weight"])
+@pytest.mark.parametrize(("groups", "heads"), [(1, 4), (2, 4), (4, 4)])
+def test_megatron_groups(tmp_path: Path, groups: int, heads: int, more: tuple[int, ...]) -> None:
+    """With three elements a head; the gates lie behind all queries of their group, and before its key."""
+    path = tmp_path / "model.safetensors"
+    q, k, v = (torch.randn(3 * n, *more) for n in (heads, groups, groups))
+    tensors = {"q": q, "k": k, "v": v}
+    values = {"num_query_groups": groups}
+    told = {"megatron_param": "m", "q": "q", "k": "k", "v": "v"}
+    row = {"op": "QKVMapping", "kw": told}
+    wanted = {"m": raw(by_group([q, k, v], groups))}
+    assert mapped_bytes(row, tensors, path, values) == wanted
+
+    own = {key: told[key] for key in ("megatron_param", "k", "v")}
+    found = mapped_bytes({"op": "KVMapping", "kw": own}, {"k": k, "v": v}, path, values)
+    assert found == {"m": raw(by_group([k, v], groups))}
+
+    gate = torch.randn(3 * heads, *more)
+    gated = {**values, "num_attention_heads": heads, "attention_output_gate": 1}
+    found = mapped_bytes(row, {**tensors, "q": by_group([q, gate], heads)}, path, gated)
+    assert found == {"m": raw(by_group([q, gate, k, v], groups))}

@@ -11,11 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portspec.spec import ConversionRule
+from portspec.weights.conversion import engine_rule
 from portspec.weights.engine import ops
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.ops.add import Add
 from portspec.weights.engine.ops.cast import Cast
 from portspec.weights.engine.ops.concat import Concat
+from portspec.weights.engine.ops.flatten import Flatten
 from portspec.weights.engine.ops.interleave import Interleave
 from portspec.weights.engine.ops.permute import Permute
 from portspec.weights.engine.ops.reshape import Reshape
@@ -26,11 +29,14 @@ from portspec.weights.engine.ops.stack import Stack
 from portspec.weights.engine.ops.swap_halves import SwapHalves
 from portspec.weights.engine.ops.tie import Tie
 from portspec.weights.engine.ops.transpose import Transpose
+from portspec.weights.engine.ops.unflatten import Unflatten
 from portspec.weights.engine.ops.unstack import Unstack
 from portspec.weights.engine.ops.weight_norm import WeightNorm
 from portspec.weights.engine.ranges import Run
+from portspec.weights.engine.rules import Join, Rule
 from portspec.weights.engine.tensors import TORCH_NAMES, TensorType, WeightsError
-from portspec.weights.operations import JOINS, make, operations
+from portspec.weights.operations import JOINS, operations, resolved
+from portspec.weights.script import _operations as operations_of
 
 Case = tuple[Operation, list[torch.Tensor]]
 CODES = {getattr(torch, name): code for code, name in TORCH_NAMES.items()}
@@ -71,6 +77,14 @@ MAKERS: dict[str, Callable[[Draw, torch.Tensor, int], Case]] = {
     "permute": lambda draw, t, axis: (Permute(tuple(draw(st.permutations(range(t.dim()))))), [t]),
     "reshape": lambda draw, t, axis: (
         Reshape(draw(st.sampled_from([(-1,), (2, -1), (1, -1, 2), (t.numel(),)]))),
+        [t],
+    ),
+    "flatten": lambda draw, t, axis: (
+        Flatten(draw(st.sampled_from([axis % t.dim(), axis % t.dim() - t.dim() - 1]))),
+        [torch.stack([t, t.flip(0), t], dim=axis % t.dim() + draw(st.integers(0, 1)))],
+    ),
+    "unflatten": lambda draw, t, axis: (
+        Unflatten(draw(st.sampled_from([1, 2, 4, -1, -2, -4])), axis),
         [t],
     ),
     "swap_halves": lambda draw, t, axis: (SwapHalves(axis), [t]),
@@ -209,6 +223,13 @@ MISFITS: list[tuple[Operation, list[TensorType]]] = [
     (Reshape((2, 2)), [TensorType("F32", (3,))]),
     (Reshape((-1, -1)), [TensorType("F32", (4,))]),
     (Reshape((-1, 0)), [TensorType("F32", (4,))]),
+    (Flatten(1), [TensorType("F32", (3, 2))]),
+    (Flatten(-1), [TensorType("F32", (3, 2))]),
+    (Flatten(0), [TensorType("F32", ())]),
+    (Unflatten(2), [TensorType("F32", (3, 2))]),
+    (Unflatten(-2), [TensorType("F32", (3, 2))]),
+    (Unflatten(0), [TensorType("F32", (3, 2))]),
+    (Unflatten(2, 2), [TensorType("F32", (3, 2))]),
     (Permute((0, 0)), [TensorType("F32", (3, 3))]),
     (Transpose(0, 2), [TensorType("F32", (3, 3))]),
     (Interleave(0, 2, 2), [TensorType("F32", (6,))]),
@@ -216,6 +237,7 @@ MISFITS: list[tuple[Operation, list[TensorType]]] = [
     (Rotary(4), [TensorType("F32", (6,))]),
     (Cast("F32"), [TensorType("I64", (6,))]),
     (Cast("I64"), [TensorType("F32", (6,))]),
+    (Cast("F32"), [TensorType("F8_E4M3", (6,))]),
     (WeightNorm(), [TensorType("F32", (3,)), TensorType("F32", (4, 2))]),
 ]
 
@@ -233,12 +255,38 @@ def test_every_operation_can_be_written_in_a_spec() -> None:
     assert set(NAMES) == set(operations()) | set(JOINS)
 
 
+def make(name: str, arguments: dict[str, Any], values: dict[str, int]) -> Operation:
+    given = resolved(name, arguments, values)
+    return operations()[name](**given)
+
+
 def test_a_spec_s_operation_is_the_engine_s() -> None:
     values = {"heads": 4, "head_dim": 8}
     assert make("split", {"sizes": ["heads * head_dim", 8]}, values) == Split(0, (32, 8))
     assert make("rotary", {"heads": "heads"}, values) == Rotary(4)
     assert make("cast", {"dtype": "bf16"}, values) == Cast("BF16")
     assert make("add", {"value": 1}, values) == Add(1.0)
+    assert make("unflatten", {"count": "-head_dim", "axis": 1}, values) == Unflatten(-8, 1)
+
+
+def joined(after: list[dict[str, Any]]) -> ConversionRule:
+    join = {"how": "concat", "part": r"\1", "count": "3", "axis": 1, "after": after}
+    ops = [{"unflatten": {"count": "groups"}}]
+    return ConversionRule.model_validate({"match": "(.)", "to": "all", "ops": ops, "join": join})
+
+
+def test_a_spec_says_what_comes_after_a_join() -> None:
+    found = engine_rule(joined([{"flatten": {"axis": 0}}, {"add": {"value": 1}}]), {"groups": 2})
+    join = Join("concat", r"\1", 3, 1, (Flatten(0), Add(1.0)))
+    assert found == Rule("(.)", ("all",), (Unflatten(2),), join)
+    with pytest.raises(ValueError, match="axis"):
+        engine_rule(joined([{"flatten": {}}]), {"groups": 2})
+
+
+def test_a_script_has_the_operations_that_come_after_a_join() -> None:
+    join = ("concat", r"\1", 3, 1, [("flatten", {"axis": 0})])
+    rule = ("(.)", ["all"], [("unflatten", {"count": 2})], join)
+    assert list(operations_of({"x": {"rules": [rule]}})) == ["unflatten", "flatten"]
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

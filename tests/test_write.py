@@ -19,9 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from portspec.weights.engine import write as engine
 from portspec.weights.engine.layout import index_text, lay_out
+from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.ops.cast import Cast
+from portspec.weights.engine.ops.flatten import Flatten
 from portspec.weights.engine.ops.split import Split
 from portspec.weights.engine.ops.transpose import Transpose
+from portspec.weights.engine.ops.unflatten import Unflatten
 from portspec.weights.engine.rules import Join, Rule, RuleSet, Value, cast
 from portspec.weights.engine.sources import read_tensors
 from portspec.weights.engine.tensors import WeightsError
@@ -173,6 +176,60 @@ def test_long_runs_are_copied_either_way(
     source(tmp_path / "x.safetensors", 2, 50_000)
     write(job(tmp_path / "x.safetensors", 10**9), tmp_path / "out")
     assert_same(loaded(tmp_path / "out"), converted(load_file(tmp_path / "x.safetensors")))
+
+
+# --- joined, then given another shape ---------------------------------------------------------------
+
+
+def grouped(count: int, after: tuple[Operation, ...]) -> Rule:
+    return Rule(
+        r"^(\d+)\.([012])$", (r"\1.all",), (Unflatten(count),), Join("concat", r"\2", 3, 1, after)
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_parts_are_interleaved_by_group(tmp_path: Path, groups: int) -> None:
+    """As pure runs of bytes, which are copied."""
+    path = tmp_path / "x.safetensors"
+    parts = [torch.randn(groups * size, 5) for size in (6, 2, 2)]
+    save_file({f"0.{i}": part for i, part in enumerate(parts)}, path)
+    mapped = RuleSet([grouped(groups, (Flatten(0),))]).apply(read_tensors(path))
+    assert not mapped.problems
+    assert mapped.outputs["0.all"].runs is not None
+    write(job_of(mapped.outputs, 10**9, {}), tmp_path / "out")
+    shares = zip(*[part.chunk(groups) for part in parts], strict=True)
+    right = torch.cat([piece for share in shares for piece in share])
+    assert_same(loaded(tmp_path / "out"), {"0.all": right})
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "said"),
+    [
+        (
+            [
+                Rule(r"^0\.([01])$", ("all",), (), Join("concat", r"\1", 3)),
+                Rule(r"^0\.2$", ("all",), (), Join("concat", "2", 3, 0, (Flatten(0),))),
+            ],
+            "E505",
+            "all is joined from parts whose rules do different things after the join: 0.0, 0.1, 0.2",
+        ),
+        ([grouped(2, (Flatten(2),))], "E530", "0.all: F32[2, 15, 5] has no axis behind axis 2"),
+        (
+            [grouped(2, (Flatten(0), Split(2)))],
+            "E530",
+            "0.all: after a join, an operation must give one tensor",
+        ),
+    ],
+    ids=["differing", "unfit", "several"],
+)
+def test_what_cannot_come_after_a_join_is_said(
+    tmp_path: Path, rules: list[Rule], code: str, said: str
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({f"0.{i}": torch.randn(10, 5) for i in range(3)}, path)
+    mapped = RuleSet(rules).apply(read_tensors(path))
+    assert [(p.code, p.message, p.rule) for p in mapped.problems] == [(code, said, 0)]
+    assert not mapped.outputs
 
 
 # --- a run that is killed --------------------------------------------------------------------------

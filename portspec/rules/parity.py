@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from portspec.errors import Diagnostic
 from portspec.inputs import TensorInput, parse_input
+from portspec.load import KeyPath
 from portspec.port import Port, ResolvedComponent
 from portspec.provenance import add_decision
-from portspec.spec import PipelineParity, Tolerance
+from portspec.spec import Call, PipelineParity, Tolerance
 from portspec.suggest import did_you_mean
 
 _LOOSEST = {
@@ -88,61 +89,54 @@ def _compared(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]:
 
 
 def _calls(port: Port, component: ResolvedComponent) -> Iterator[Diagnostic]:
+    for name, call in component.spec.parity.calls.items():
+        base = ("components", component.name, "parity", "calls", name)
+        yield from _inputs(port, component, call, base)
+        yield from _outputs(port, call, base)
+        yield from _renamed_inputs(port, call, base)
+
+
+def _inputs(
+    port: Port, component: ResolvedComponent, call: Call, base: KeyPath
+) -> Iterator[Diagnostic]:
     known = _config_keys(component)
-    for call_name, call in component.spec.parity.calls.items():
-        base = ("components", component.name, "parity", "calls", call_name)
-        parsed: list[TensorInput] = []
-        for name, line in call.inputs.items():
-            try:
-                found = parse_input(line)
-            except ValueError as error:
-                yield port.complain(
-                    "E130",
-                    f"{name}: {error}",
-                    (*base, "inputs", name),
-                    _KINDS,
-                    "K10",
-                )
-                continue
-            parsed.append(found)
-            for word in found.names:
-                if word not in known:
-                    remedy = did_you_mean(word, known, f"Config keys: {', '.join(known)}.")
-                    yield port.complain(
-                        "E131",
-                        f"{word} is no key of the component's config",
-                        (*base, "inputs", name),
-                        remedy,
-                    )
-        if parsed and not any(isinstance(i.batch, int) and i.batch >= 2 for i in parsed):
-            remedy = (
-                "Make the first size 2: many errors of broadcasting and position show only then."
-            )
-            yield port.complain(
-                "E132",
-                f"{call_name} is compared at batch 1 only",
-                (*base, "inputs"),
-                remedy,
-                "K10",
-                key=True,
-            )
-        for side in ("official", "native"):
-            chain = getattr(call.output, side)
-            if not _OUTPUT.match(chain):
-                remedy = (
-                    "Write attributes, calls and indexes: `sample`, `latent_dist.mode()`, `[0]`."
-                )
-                yield port.complain(
-                    "E130", f"{chain!r} leads to no output", (*base, "output", side), remedy
-                )
-        named: list[tuple[tuple[str | int, ...], str]] = [
-            *(((*base, "native", name), mine) for name, mine in call.native.items()),
-            *(((*base, "drop_native", i), mine) for i, mine in enumerate(call.drop_native)),
-        ]
-        for path, mine in named:
-            if mine not in call.inputs:
-                remedy = did_you_mean(mine, call.inputs, f"Inputs: {', '.join(call.inputs)}.")
-                yield port.complain("E131", f"{mine} is no input of this call", path, remedy)
+    parsed: list[TensorInput] = []
+    for name, line in call.inputs.items():
+        path = (*base, "inputs", name)
+        try:
+            parsed.append(parse_input(line))
+        except ValueError as error:
+            yield port.complain("E130", f"{name}: {error}", path, _KINDS, "K10")
+            continue
+        for word in parsed[-1].names:
+            if word not in known:
+                remedy = did_you_mean(word, known, f"Config keys: {', '.join(known)}.")
+                message = f"{word} is no key of the component's config"
+                yield port.complain("E131", message, path, remedy)
+    if parsed and not any(isinstance(i.batch, int) and i.batch >= 2 for i in parsed):
+        remedy = "Make the first size 2: many errors of broadcasting and position show only then."
+        message = f"{base[-1]} is compared at batch 1 only"
+        yield port.complain("E132", message, (*base, "inputs"), remedy, "K10", key=True)
+
+
+def _outputs(port: Port, call: Call, base: KeyPath) -> Iterator[Diagnostic]:
+    for side in ("official", "native"):
+        chain = getattr(call.output, side)
+        if not _OUTPUT.match(chain):
+            remedy = "Write attributes, calls and indexes: `sample`, `latent_dist.mode()`, `[0]`."
+            message = f"{chain!r} leads to no output"
+            yield port.complain("E130", message, (*base, "output", side), remedy)
+
+
+def _renamed_inputs(port: Port, call: Call, base: KeyPath) -> Iterator[Diagnostic]:
+    named: list[tuple[KeyPath, str]] = [
+        *(((*base, "native", name), mine) for name, mine in call.native.items()),
+        *(((*base, "drop_native", i), mine) for i, mine in enumerate(call.drop_native)),
+    ]
+    for path, mine in named:
+        if mine not in call.inputs:
+            remedy = did_you_mean(mine, call.inputs, f"Inputs: {', '.join(call.inputs)}.")
+            yield port.complain("E131", f"{mine} is no input of this call", path, remedy)
 
 
 def _config_keys(component: ResolvedComponent) -> list[str]:

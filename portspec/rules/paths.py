@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from portspec.errors import Diagnostic
+from portspec.load import KeyPath
 from portspec.port import Port
 
 
@@ -40,12 +41,19 @@ def check(port: Port) -> Iterator[Diagnostic]:
             remedy = "Give a path relative to the target tree's root, with forward slashes."
             yield port.complain("E118", f'the path "{value}" is refused: {why}', path, remedy)
     for name, component in port.spec.components.items():
-        source = component.port.source if component.port else None
-        why = why_unsafe(source, port.loaded.path.parent) if source else None
-        if why:
-            remedy = "Put the file beside the spec and give its name."
-            place = ("components", name, "port", "source")
-            yield port.complain("E118", f'the path "{source}" is refused: {why}', place, remedy)
+        if component.port and component.port.source:
+            place: KeyPath = ("components", name, "port", "source")
+            yield from _beside(port, component.port.source, port.loaded.path.parent, place)
+        if component.conversion and component.conversion.surface:
+            place = ("components", name, "conversion", "surface")
+            yield from _beside(port, component.conversion.surface, port.surface_folder(name), place)
+
+
+def _beside(port: Port, file: str, folder: Path, place: KeyPath) -> Iterator[Diagnostic]:
+    why = why_unsafe(file, folder)
+    if why:
+        remedy = "Put the file beside the spec and give its name."
+        yield port.complain("E118", f'the path "{file}" is refused: {why}', place, remedy)
 
 
 def _paths(port: Port) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -159,7 +159,9 @@ def _sides(mapped: Mapped, rules: RuleSet) -> Iterator[Finding]:
     names = list(mapped.outputs)
     try:
         routes = rules.routes(names)
-    except ValueError:  # arithmetic over what is no number: a rule that cannot be applied to its own results
+    except (
+        ValueError
+    ):  # arithmetic over what is no number: a rule that cannot be applied to its own results
         return
     for name, (rule, texts) in zip(names, routes, strict=True):
         if rule >= 0 and (rules.rules[rule].reason or texts != (name,)):

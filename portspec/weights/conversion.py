@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from portspec.errors import Diagnostic, Place, UsageError
+from portspec.load import KeyPath
 from portspec.port import Port, ResolvedComponent
 from portspec.spec import ConversionRule
 from portspec.weights.engine.convert import Component, Fault, Plan, declared, plan
 from portspec.weights.engine.layout import SHARD_BYTES, json_text
 from portspec.weights.engine.names import evaluate
-from portspec.weights.engine.rules import Join, Rule, RuleSet
-from portspec.weights.operations import every_operation, make, resolved, stored
+from portspec.weights.engine.rules import Rule, RuleSet
+from portspec.weights.operations import every_operation, resolved, stored
 
-SpecPath = tuple[str | int, ...]
 _SUM = re.compile(r"\{([^{}]*)\}")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
@@ -28,7 +28,7 @@ class Rules:
     """The rules of a component at one variant's arguments, and where each stands in the spec."""
 
     set: RuleSet
-    paths: Sequence[SpecPath]
+    paths: Sequence[KeyPath]
 
 
 def rules_of(component: ResolvedComponent, variant: str) -> Rules:
@@ -38,11 +38,11 @@ def rules_of(component: ResolvedComponent, variant: str) -> Rules:
         ValueError: An operation, its arguments or arithmetic is wrong; the rules of the spec say where.
     """
     conversion = component.spec.conversion
-    base: SpecPath = ("components", component.name, "conversion")
+    base: KeyPath = ("components", component.name, "conversion")
     if conversion is None:
         return Rules(RuleSet([]), [])
     args = component.args.get(variant, {})
-    paths: list[SpecPath] = [(*base, "drop", match) for match in conversion.drop]
+    paths: list[KeyPath] = [(*base, "drop", match) for match in conversion.drop]
     paths += [(*base, "rules", i) for i, r in enumerate(conversion.rules) if applies(r, args)]
     return Rules(_component(component, variant).rule_set, paths)
 
@@ -84,14 +84,20 @@ def declaration(component: ResolvedComponent, variant: str) -> dict[str, Any]:
 def _row(rule: ConversionRule, values: Mapping[str, int]) -> tuple[Any, ...]:
     """Return a rule as (pattern, names, operations, join)."""
     to = [rule.to] if isinstance(rule.to, str) else list(rule.to)
-    ops = [(name, resolved(name, given, values)) for op in rule.ops for name, given in op.items()]
-    join = None
+    join: tuple[Any, ...] | None = None
     if rule.fuse:
         join = ("concat", str(rule.fuse[0]), rule.fuse[1], 0)
     elif rule.join:
         count = evaluate(rule.join.count, values)
-        join = (rule.join.how, rule.join.part, count, rule.join.axis)
-    return rule.match, to, ops, join
+        after = _resolved(rule.join.after, values)
+        join = (rule.join.how, rule.join.part, count, rule.join.axis, *([after] if after else []))
+    return rule.match, to, _resolved(rule.ops, values), join
+
+
+def _resolved(
+    ops: Sequence[Mapping[str, Mapping[str, Any]]], values: Mapping[str, int]
+) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, resolved(name, given, values)) for op in ops for name, given in op.items()]
 
 
 def variant_of(port: Port, name: str | None) -> str:
@@ -122,9 +128,7 @@ def engine_rule(rule: ConversionRule, values: Mapping[str, int]) -> Rule:
     Raises:
         ValueError: As above.
     """
-    match, to, _, join = _row(rule, values)
-    operations = tuple(make(name, given, values) for op in rule.ops for name, given in op.items())
-    return Rule(match, tuple(to), operations, Join(*join) if join else None)
+    return declared("", {"rules": [_row(rule, values)]}, every_operation()).rules[0]
 
 
 def plan_conversion(
@@ -138,7 +142,7 @@ def plan_conversion(
 
 
 def _finding(port: Port, variant: str, fault: Fault) -> Diagnostic:
-    path: SpecPath = ("components", fault.component, "conversion")
+    path: KeyPath = ("components", fault.component, "conversion")
     if fault.rule >= 0:
         path = rules_of(port.components[fault.component], variant).paths[fault.rule]
     remedy = fault.remedy or _REMEDIES.get(fault.code, "")

@@ -37,16 +37,6 @@ def operations() -> Mapping[str, type[Operation]]:
     return {name: cls for name, cls in every_operation().items() if name not in JOINS}
 
 
-def make(name: str, given: Mapping[str, Any], values: Mapping[str, int]) -> Operation:
-    """Make an operation from what a spec says.
-
-    Raises:
-        ValueError: As `resolved`.
-    """
-    arguments = resolved(name, given, values)
-    return operations()[name](**arguments)
-
-
 def resolved(name: str, given: Mapping[str, Any], values: Mapping[str, int]) -> dict[str, Any]:
     """Return an operation's arguments from what a spec says; a whole number may be arithmetic.
 
@@ -117,7 +107,7 @@ def _argument_schema(field: Field[Any]) -> dict[str, Any]:
 ARGUMENTS = {
     "axis": "The axis, counted from 0; a negative one from the back.",
     "blocks": "Equal parts of the axis, each of which is dealt on its own.",
-    "count": "How many tensors there are.",
+    "count": "How many tensors or parts; for `unflatten`, a negative one is the size of a part.",
     "dtype": "The element type to store.",
     "factor": "The number to multiply by.",
     "first": "One axis.",

@@ -55,8 +55,9 @@ def _declarations(port: Port, variant: str) -> dict[str, dict[str, Any]]:
 
 def _operations(declarations: Declarations) -> Iterator[str]:
     for table in declarations.values():
-        for _, _, operations, _ in table.get("rules", ()):
-            yield from (name for name, _ in operations)
+        for _, _, operations, join in table.get("rules", ()):
+            after = join[4] if join and len(join) > 4 else ()
+            yield from (name for name, _ in (*operations, *after))
 
 
 def _class_name(operation: str) -> str:
@@ -76,7 +77,7 @@ def literal(value: Any, indent: int = 0) -> str:
 
     Example:
         >>> print(literal({"rules": [("^a\\.(.*)$", ["b"], [], None)]}))
-        {"rules": [(r"^a\\.(.*)$", ["b"], [], None)]}
+        {"rules": [(r"^a\.(.*)$", ["b"], [], None)]}
     """
     flat = _flat(value)
     if len(flat) + indent <= _WIDTH or not isinstance(value, (Mapping, list, tuple)) or not value:

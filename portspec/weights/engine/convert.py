@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,21 +75,32 @@ def declared(
 ) -> Component:
     """Make a component from its declaration, which is plain data.
 
-    A rule is (pattern, names, operations, join): operations are (name, arguments), the join is None or
-    (how, part, count, axis). `drop` gives the patterns of names that go nowhere, each with the reason.
+    A rule is (pattern, names, operations, join): operations are (name, arguments), the join is None,
+    (how, part, count, axis), or the same with the operations that come after it. `drop` gives the patterns of
+    names that go nowhere, each with the reason.
     """
     rest = {key: value for key, value in table.items() if key not in ("rules", "drop")}
     dropped = [Rule(match, reason=reason) for match, reason in table.get("drop", {}).items()]
     rules = [
-        Rule(
-            match,
-            tuple(to),
-            tuple(operations[op](**given) for op, given in ops),
-            Join(*join) if join else None,
-        )
+        Rule(match, tuple(to), _made(ops, operations), _declared_join(join, operations))
         for match, to, ops, join in table.get("rules", ())
     ]
     return Component(name, rules=(*dropped, *rules), **rest)
+
+
+def _made(
+    told: Iterable[tuple[str, Mapping[str, Any]]], operations: Mapping[str, type[Operation]]
+) -> tuple[Operation, ...]:
+    return tuple(operations[name](**given) for name, given in told)
+
+
+def _declared_join(
+    told: Sequence[Any] | None, operations: Mapping[str, type[Operation]]
+) -> Join | None:
+    if told is None:
+        return None
+    how, part, count, axis, *after = told
+    return Join(how, part, count, axis, _made(after[0] if after else (), operations))
 
 
 def plan(

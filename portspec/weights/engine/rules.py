@@ -23,13 +23,15 @@ _HALF_OR_MORE = frozenset({"F64", "F32", "F16", "BF16"})
 class Join:
     r"""Which part of a joined tensor a rule gives.
 
-    `part` is a number, or a template such as `\2`; `count` is how many must come, 0 for as many as do.
+    `part` is a number, or a template such as `\2`; `count` is how many must come, 0 for as many as do. What
+    is joined goes through the operations `after`, each of which gives one tensor.
     """
 
     how: str
     part: str
     count: int = 0
     axis: int = 0
+    after: tuple[Operation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,14 @@ class RuleSet:
                 rule = self._names.route(name)[0]
                 found.problems.append(Problem(error.code, f"{name}: {error.message}", rule))
             except ValueError as error:
-                rule = self._number_of(name)
+                rule = self.number_of(name)
                 found.problems.append(Problem("E531", f"{name}: {error}", rule))
         for (target, how, axis), parts in joins.items():
             self._join(target, how, axis, parts, found)
         return found
 
-    def _number_of(self, name: str) -> int:
+    def number_of(self, name: str) -> int:
+        """Return the first rule that matches a name, or -1."""
         matching = (i for i, rule in enumerate(self.rules) if re.match(rule.match, name))
         return next(matching, -1)
 
@@ -193,23 +196,25 @@ class RuleSet:
         parts.sort(key=lambda row: row[0])
         numbers = [part for part, _, _ in parts]
         rule = parts[0][1]
-        counts = {join.count for _, n, _ in parts if (join := self.rules[n].join)}
-        count = max(counts) or len(numbers)
-        if numbers != list(range(count)) or len(counts) != 1:
+        joins = [join for _, n, _ in parts if (join := self.rules[n].join)]
+        wrong = _disagreement(numbers, joins)
+        if wrong:
             names = ", ".join(name for _, _, value in parts for name in value.names)
-            wanted = f"{count} parts" if len(counts) == 1 else f"{sorted(counts)} parts"
-            message = f"{target} is joined from {wanted} and gets {_counted(numbers)}: {names}"
-            found.problems.append(Problem("E505", message, rule))
+            found.problems.append(
+                Problem("E505", f"{target} is joined from {wrong}: {names}", rule)
+            )
             return
         operation: Operation
         if how == "concat":
-            operation = Concat(count, axis)
+            operation = Concat(len(parts), axis)
         elif how == "stack":
-            operation = Stack(count, axis)
+            operation = Stack(len(parts), axis)
         else:
             operation = WeightNorm(axis)
         try:
             (value,) = applied(operation, [value for _, _, value in parts])
+            for later in joins[0].after:
+                value = _one(applied(later, [value]))
         except WeightsError as error:
             found.problems.append(Problem(error.code, f"{target}: {error.message}", rule))
             return
@@ -218,6 +223,24 @@ class RuleSet:
 
 def _has_number(template: str) -> bool:
     return any(re.search(r"\bi\b", found) for found in re.findall(r"\{([^{}]*)\}", template))
+
+
+def _disagreement(numbers: Sequence[int], joins: Sequence[Join]) -> str:
+    """Say what parts are no whole, or are to become different ones; nothing when all is well."""
+    counts = sorted({join.count for join in joins})
+    count = counts[-1] or len(numbers)
+    if numbers != list(range(count)) or len(counts) != 1:
+        wanted = f"{count} parts" if len(counts) == 1 else f"{counts} parts"
+        return f"{wanted} and gets {_counted(numbers)}"
+    if len({join.after for join in joins}) != 1:
+        return "parts whose rules do different things after the join"
+    return ""
+
+
+def _one(values: Sequence[Value]) -> Value:
+    if len(values) != 1:
+        raise WeightsError("E530", "after a join, an operation must give one tensor")
+    return values[0]
 
 
 def _counted(numbers: Sequence[int]) -> str:

@@ -7,8 +7,8 @@ the second; where the first has one wildcard more, numbers of blocks and of laye
 
 A call whose names are worked out when it runs is code and no row. Not expressible:
 
-- Query, key and value interleaved by group: the result of a join cannot be given another shape, and the parts
-  of one tensor cannot go to several places of one join.
+- Query, key and value in one tensor: its parts cannot go to several places of one join.
+- A gate behind query, key and value: one tensor is made by one join.
 - A slice of a tensor whose other slices are in other rows, and rules that hold from a number on.
 - Classes that one model's module defines with code of its own.
 """
@@ -21,9 +21,12 @@ from typing import Any
 
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.ops.add import Add
+from portspec.weights.engine.ops.flatten import Flatten
 from portspec.weights.engine.ops.permute import Permute
 from portspec.weights.engine.ops.reshape import Reshape
 from portspec.weights.engine.ops.split import Split
+from portspec.weights.engine.ops.transpose import Transpose
+from portspec.weights.engine.ops.unflatten import Unflatten
 from portspec.weights.engine.ops.unstack import Unstack
 from portspec.weights.engine.rules import Join, Rule
 from portspec.weights.importers import Imported, Row, UntranslatedError, needed, translated
@@ -32,7 +35,9 @@ _ARGUMENTS = ("megatron_param", "hf_param")
 _WILDCARD = re.compile(r"\*\*?")
 _EXPERTS = "num_experts"
 _LAYERS = "mtp_layers_per_block"
-_GROUPED = "query groups are interleaved: a join's result cannot be given another shape"
+_HEADS = "num_attention_heads"
+_GROUPS = "num_query_groups"
+_GATE = "attention_output_gate"
 
 # The class, and what it does to the one tensor that it takes.
 _ONE: Mapping[str, tuple[Operation, ...]] = {
@@ -52,7 +57,13 @@ _ONE: Mapping[str, tuple[Operation, ...]] = {
 }
 _STACKED = ("FusedExpertMapping", "FusedGatedExpertMapping", "StackedExpertAutoMapping")
 _GATED = ("GatedMLPMapping", "_PPSafeGatedMLPMapping")
-_SLICES = ("_HCAlphaSecondaryMapping", "_ConcatBiasMapping")
+_GROUPED = ("QKVMapping", "KVMapping")
+_REASONS = {
+    "ConcatenatedQKVMapping": "the parts of one tensor would go to several places of one join",
+    "QKVGMapping": "a gate stands behind what is joined: one tensor would need two joins",
+    "_HCAlphaSecondaryMapping": "the row takes one slice of a tensor, other rows the others",
+    "_ConcatBiasMapping": "the row takes one slice of a tensor, other rows the others",
+}
 
 
 def rules_from(rows: Iterable[Row], values: Mapping[str, int] | None = None) -> Imported:
@@ -60,8 +71,9 @@ def rules_from(rows: Iterable[Row], values: Mapping[str, int] | None = None) -> 
 
     Args:
         rows: The rows.
-        values: Numbers of the model's config that operations need: `num_experts`. Names may need
-            `mtp_layers_per_block`, which the rules are given when they are applied.
+        values: Numbers of the model's config that operations need: `num_experts`, `num_query_groups`, and
+            `num_attention_heads` where `attention_output_gate` is 1. Names may need `mtp_layers_per_block`,
+            which the rules are given when they are applied.
     """
     return translated(rows, lambda row: _rules(row, values or {}))
 
@@ -95,17 +107,35 @@ def _mapping(op: str, told: Mapping[str, Any], values: Mapping[str, int]) -> lis
     if op == "_HCAlphaMapping":
         names = [told[f"megatron_{name}"] for name in ("pre", "post", "res")]
         return [_rule(told["hf_param"], names, (Split(3),))]
-    if "QKV" in op or op == "KVMapping":
-        raise UntranslatedError(_GROUPED)
-    if op in _SLICES:
-        raise UntranslatedError("the row takes one slice of a tensor, other rows the others")
-    raise UntranslatedError(f"{op} is code of one model")
+    if op in _GROUPED:
+        return _grouped(told, values)
+    raise UntranslatedError(_REASONS.get(op, f"{op} is code of one model"))
 
 
 def _gated(told: Mapping[str, Any], operations: tuple[Operation, ...]) -> list[Rule]:
     to = [told["megatron_param"]]
     parts = enumerate((told["gate"], told["up"]))
     return [_rule(name, to, operations, Join("concat", str(i), 2)) for i, name in parts]
+
+
+def _grouped(told: Mapping[str, Any], values: Mapping[str, int]) -> list[Rule]:
+    """Return rules that lay query, key and value side by side, group by group."""
+    by_group = (Unflatten(needed(values, _GROUPS)),)
+    parts = [key for key in "qkv" if key in told]
+    rules = []
+    for index, key in enumerate(parts):
+        gated = key == "q" and values.get(_GATE)
+        operations = _gate_last(values) if gated else by_group
+        join = Join("concat", str(index), len(parts), 1, (Flatten(0),))
+        rules.append(_rule(told[key], [told["megatron_param"]], operations, join))
+    return rules
+
+
+def _gate_last(values: Mapping[str, int]) -> tuple[Operation, ...]:
+    """Return what puts the gates, one behind each head's query, behind all queries of their group."""
+    heads, groups = needed(values, _HEADS), needed(values, _GROUPS)
+    split = (Unflatten(heads), Unflatten(2, 1), Unflatten(groups))
+    return (*split, Transpose(1, 2), Flatten(1), Flatten(1))
 
 
 def _rule(

@@ -12,7 +12,6 @@ right for published names, and the certificate's N507 tells of it for others.
 
 Not expressible:
 
-- Stacking experts and then joining two such stacks: one tensor is made by one join.
 - Taking a tensor apart and then reordering only some of the parts: only the last operation gives several.
 - Parts of sizes that the row does not say, and the operations made for one model.
 """
@@ -23,10 +22,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from portspec.weights.engine.ops import Operation
+from portspec.weights.engine.ops.flatten import Flatten
 from portspec.weights.engine.ops.interleave import Interleave
 from portspec.weights.engine.ops.rotary import Rotary
 from portspec.weights.engine.ops.split import Split
 from portspec.weights.engine.ops.transpose import Transpose
+from portspec.weights.engine.ops.unflatten import Unflatten
 from portspec.weights.engine.rules import Join, Rule
 from portspec.weights.importers import Imported, Row, UntranslatedError, needed, translated
 
@@ -79,11 +80,24 @@ def _converter(
             joins = [Join("concat", str(index), count, axis) for index in range(count)]
             return [_rule(s, targets, (), j) for s, j in zip(sources, joins, strict=True)]
         case ["MergeModulelist", "Concatenate"]:
-            raise UntranslatedError("stacks are joined: one tensor would need two joins")
+            return _joined_stacks(sources, targets, [axis for _, axis in steps])
         case ["Chunk", "PermuteForRope"]:
             raise UntranslatedError("only some of the parts are reordered after a split")
     operations = tuple(_operation(step, len(targets), values) for step in steps)
     return [_rule(source, targets, operations) for source in sources]
+
+
+def _joined_stacks(
+    sources: Sequence[str], targets: Sequence[str], axes: Sequence[int]
+) -> list[Rule]:
+    """Return rules for stacks that are joined along their second axis: one stack, in turn from each."""
+    if list(axes) != [0, 1]:
+        raise UntranslatedError(f"stacks along axis {axes[0]} are joined along axis {axes[1]}")
+    count = len(sources)
+    after = (Unflatten(-count), Flatten(1))
+    parts = [rf"{{\g<part> * {count} + {index}}}" for index in range(count)]
+    joins = [Join("stack", part, 0, 0, after) for part in parts]
+    return [_rule(s, targets, (), j) for s, j in zip(sources, joins, strict=True)]
 
 
 def _numbered(how: str, axis: int) -> Join:
