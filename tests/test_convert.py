@@ -133,6 +133,38 @@ def test_what_is_missing_or_odd_is_said(
     assert not (workspace / "x").exists()
 
 
+def test_two_files_of_one_name_are_refused(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan = workspace / "specs/wan.yaml"
+    text = wan.read_text(encoding="utf-8")
+    both = text.replace('["google/umt5-xxl/*"]', '["google/*/*"]')
+    assert both != text
+    wan.write_text(both, encoding="utf-8")
+    (release / "google/other").mkdir()
+    (release / "google/other/tokenizer.json").write_text("[]", encoding="utf-8")
+    assert convert("--out", "x") == FINDINGS
+    assert "E533" in capsys.readouterr().out
+    assert not (workspace / "x").exists()
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "../*", "a/../../*"])
+def test_a_pattern_that_leads_out_is_refused(
+    pattern: str, release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan = workspace / "specs/wan.yaml"
+    text = wan.read_text(encoding="utf-8").replace('"google/umt5-xxl/*"', f'"{pattern}"')
+    wan.write_text(text, encoding="utf-8")
+    assert convert("--out", "x") == FINDINGS
+    assert "E528" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--shard-size"])
+@pytest.mark.parametrize("value", ["0", "-1", "x"])
+def test_numbers_that_are_none(option: str, value: str, release: Path) -> None:
+    assert convert("--out", "x", option, value) == USAGE
+
+
 def test_a_damaged_file_is_named(
     release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,20 @@ def weights_option(parser: argparse.ArgumentParser) -> None:
     """Add what the gates run on."""
     text = "checkpoint for the gates, in place of a small one made on the spot"
     parser.add_argument("--weights", metavar="PATH", type=Path, help=text)
-    parser.add_argument("--jobs", metavar="N", type=int, help="gates to run at a time (default 2)")
+    parser.add_argument(
+        "--jobs", metavar="N", type=positive, help="gates to run at a time (default 2)"
+    )
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above zero")
+    return int(text)
 
 
 def format_option(parser: argparse.ArgumentParser, choices: tuple[str, ...]) -> None:

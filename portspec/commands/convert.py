@@ -12,6 +12,7 @@ from portspec.commands import (
     FINDINGS,
     format_option,
     port_of,
+    positive,
     settings_of,
     spec_argument,
     target_option,
@@ -51,10 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--verify", action="store_true", help="read everything again, and write hashes beside it"
     )
     parser.add_argument(
-        "--shard-size", metavar="BYTES", type=int, help="largest file of weights (default 10 GB)"
+        "--shard-size",
+        metavar="BYTES",
+        type=positive,
+        help="largest file of weights (default 10 GB)",
     )
     parser.add_argument(
-        "--jobs", metavar="N", type=int, default=2, help="files to write at a time (default 2)"
+        "--jobs", metavar="N", type=positive, default=2, help="files to write at a time (default 2)"
     )
     target_option(parser)
     format_option(parser, ("text", "json"))

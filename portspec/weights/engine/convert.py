@@ -125,7 +125,7 @@ def plan(
     seen: Owners = {}
     for component in components:
         try:
-            job.copies.update(_assets(component, root))
+            job.copies.update(_assets(component, root, texts))
             own = _own(component, root, owners, seen) if component.files else {}
         except WeightsError as error:
             fault = Fault(component.name, error.code, error.message, -1, error.file, error.remedy)
@@ -155,10 +155,7 @@ def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict
     Raises:
         WeightsError: E536 there is no file; E537 a tensor is another component's already; and as reading.
     """
-    paths = sorted({path for glob in component.files for path in root.glob(glob)})
-    if not paths:
-        message = f"no file matches {', '.join(component.files)}"
-        raise WeightsError("E536", message, str(root), _RELEASE)
+    paths = sorted({path for glob in component.files for path in _matching(root, glob)})
     own = {}
     for name, tensor in read_several(paths, root).items():
         seen[tensor.file, name] = component.name
@@ -185,20 +182,39 @@ def _unowned(seen: Owners, owners: Owners) -> Iterator[Fault]:
         yield Fault(seen[file, names[0]], "E538", message, -1, file, remedy)
 
 
-def _assets(component: Component, root: Path) -> dict[str, Path]:
+def _assets(component: Component, root: Path, texts: Mapping[str, str]) -> dict[str, Path]:
     """Return the files to copy into the component's folder.
 
     Raises:
-        WeightsError: E536 there is none; E528 one lies outside the release.
+        WeightsError: E536 there is none; E528 one lies outside the release; E533 two have one name.
     """
     found = {}
     for glob in component.assets:
-        paths = sorted(path for path in root.glob(glob) if path.is_file())
-        if not paths:
-            raise WeightsError("E536", f"no file matches {glob}", str(root), _RELEASE)
-        for path in paths:
+        for path in _matching(root, glob):
             inside(path, root)
-            found[f"{component.name}/{path.name}"] = path
+            file = f"{component.name}/{path.name}"
+            if file in texts or found.setdefault(file, path) != path:
+                other = found.get(file, "what the spec says")
+                message = f"{path} and {other} would both become {file}"
+                raise WeightsError("E533", message, str(root), "Name the one that is meant.")
+    return found
+
+
+def _matching(root: Path, glob: str) -> list[Path]:
+    """Return the files that a pattern matches below a folder.
+
+    Raises:
+        WeightsError: E528 the pattern leads out of the folder; E536 it matches nothing.
+    """
+    if Path(glob).is_absolute() or ".." in Path(glob).parts:
+        remedy = "Write the pattern from the folder on, with forward slashes."
+        raise WeightsError("E528", f"the pattern {glob} leads out of the folder", str(root), remedy)
+    try:
+        found = sorted(path for path in root.glob(glob) if path.is_file())
+    except (ValueError, NotImplementedError) as error:
+        raise WeightsError("E536", f"{glob} is no pattern: {error}", str(root), _RELEASE) from error
+    if not found:
+        raise WeightsError("E536", f"no file matches {glob}", str(root), _RELEASE)
     return found
 
 
