@@ -90,6 +90,8 @@ def test_a_check_is_asked_again_when_another_file_is_extended(
     folder.mkdir()
     spec, nearer = folder / "sky.yaml", folder / "wan.yaml"
     (workspace / SPEC).rename(spec)
+    (workspace / "specs/surfaces").rename(folder / "surfaces")
+    (workspace / "specs/surfaces").symlink_to(folder / "surfaces")
     check = ("check", spec, "--target", released)
     assert run(*check) == CLEAN
     assert run(*check) == CLEAN

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -156,7 +156,78 @@ def test_a_pattern_that_leads_out_is_refused(
     text = wan.read_text(encoding="utf-8").replace('"google/umt5-xxl/*"', f'"{pattern}"')
     wan.write_text(text, encoding="utf-8")
     assert convert("--out", "x") == FINDINGS
-    assert "E528" in capsys.readouterr().out
+    assert "E118" in capsys.readouterr().err
+
+
+def lost_shard(release: Path) -> None:
+    (release / "model-2-of-2.safetensors").unlink()
+
+
+def link_to_nothing(release: Path) -> None:
+    lost_shard(release)
+    (release / "model-2-of-2.safetensors").symlink_to(release / "blob")
+
+
+def lost_by_the_index(release: Path) -> None:
+    (release / "model-1-of-2.safetensors").rename(release / "a.safetensors")
+    (release / "model-2-of-2.safetensors").rename(release / "b.safetensors")
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors", "z": "c.safetensors"}}
+    (release / "model.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+@pytest.mark.parametrize("harm", [lost_shard, link_to_nothing, lost_by_the_index])
+def test_a_release_that_lacks_a_shard_is_refused(
+    harm: Callable[[Path], None], release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(release)
+    assert convert("--out", "x") == FINDINGS
+    assert "E527" in capsys.readouterr().out
+
+
+def test_what_is_converted_already_is_not_converted_again(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No rule meets its names: they would pass through, and nobody would know."""
+    assert convert("--out", "once") == CLEAN
+    for file in release.glob("*.safetensors"):
+        file.unlink()
+    converted = workspace / "once/transformer/diffusion_pytorch_model.safetensors"
+    converted.rename(release / "model.safetensors")
+    assert convert("--out", "twice") == FINDINGS
+    assert "E506" in capsys.readouterr().out
+
+
+def test_the_release_is_not_written_into(release: Path) -> None:
+    assert convert("--out", "release/converted") == FINDINGS
+    assert not (release / "converted").exists()
+
+
+@pytest.mark.parametrize(
+    ("new", "code"),
+    [
+        ("{match: '^(conv1', to: x}", "E136"),
+        ("{match: '^conv1', to: 'x.\\7'}", "E137"),
+        ("{match: '^conv1', to: x, ops: [{nope: {}}]}", "E149"),
+    ],
+)
+def test_rules_that_cannot_be_right_are_said_by_every_command(
+    new: str, code: str, release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan = workspace / "specs/wan.yaml"
+    old = "{match: '^conv1\\.(\\w+)$', to: 'quant_conv.\\1'}"
+    text = wan.read_text(encoding="utf-8")
+    assert old in text
+    wan.write_text(text.replace(old, new), encoding="utf-8")
+    assert convert("--out", "x") == FINDINGS
+    assert code in capsys.readouterr().err
+    assert run("map", "show", SPEC, "vae", "--source", "release/Wan2.1_VAE.pth") == FINDINGS
+    assert code in capsys.readouterr().err
+
+
+def test_nothing_is_no_target(release: Path, workspace: Path) -> None:
+    save_file({}, workspace / "none.safetensors")
+    check = ("map", "check", SPEC, "vae", "--source", "release/Wan2.1_VAE.pth")
+    assert run(*check, "--against", "none.safetensors") == FINDINGS
 
 
 @pytest.mark.parametrize("option", ["--jobs", "--shard-size"])

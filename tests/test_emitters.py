@@ -191,6 +191,7 @@ def cases(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cas
     """The repository's ports, and one with an argument of its own in a tree with documentation."""
     found = {family: case(ROOT / spec, tree) for family, spec in SPECS.items()}
     folder = tmp_path_factory.mktemp("specs")
+    shutil.copytree(ROOT / "specs/surfaces", folder / "surfaces")
     for spec in (ROOT / "specs").glob("*.yaml"):
         text = spec.read_text("utf-8")
         extra = ARGUMENT if spec.stem == "skyreels_v2" else ""

@@ -237,6 +237,8 @@ MISFITS: list[tuple[Operation, list[TensorType]]] = [
     (Rotary(4), [TensorType("F32", (6,))]),
     (Cast("F32"), [TensorType("I64", (6,))]),
     (Cast("I64"), [TensorType("F32", (6,))]),
+    (Add(1), [TensorType("I32", (6,))]),
+    (Scale(2), [TensorType("F8_E4M3", (6,))]),
     (Cast("F32"), [TensorType("F8_E4M3", (6,))]),
     (WeightNorm(), [TensorType("F32", (3,)), TensorType("F32", (4, 2))]),
 ]

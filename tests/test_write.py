@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from portspec.weights.engine import write as engine
+from portspec.weights.engine.compute import fingerprint
 from portspec.weights.engine.layout import index_text, lay_out
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.ops.cast import Cast
@@ -269,7 +270,7 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same(tmp_path: Path) -> No
             process.wait()
             whole = out.is_dir() and files(out) == files(tmp_path / "right")
             assert whole or not out.exists()
-            resumed += (draft / ".state.json").is_file()
+            resumed += draft.with_name(f"{draft.name}.json").is_file()
         if not out.is_dir():
             assert _start(checkpoint, out).wait() == 0
         assert files(out) == files(tmp_path / "right")
@@ -300,7 +301,9 @@ def test_a_draft_of_another_source_is_not_taken_up(checkpoint: Path, tmp_path: P
     out, draft = tmp_path / "out", tmp_path / ".out.draft"
     write(job(checkpoint), out)
     out.rename(draft)
-    (draft / ".state.json").write_text('{"digest": "another", "boot": "", "files": {"x": 1}}')
+    draft.with_name(f"{draft.name}.json").write_text(
+        '{"digest": "another", "boot": "", "files": {"x": 1}}'
+    )
     (draft / "stale.safetensors").write_bytes(b"stale")
     write(job(checkpoint), out)
     assert not (out / "stale.safetensors").exists()
@@ -365,10 +368,41 @@ def test_where_a_file_stands_there_is_no_folder(checkpoint: Path, tmp_path: Path
 def test_two_runs_do_not_write_one_folder(checkpoint: Path, tmp_path: Path) -> None:
     draft = tmp_path / ".out.draft"
     draft.mkdir()
-    with engine._locked(draft):
+    with engine._locked(draft.with_name(f"{draft.name}.lock")):
         (draft / "theirs").write_text("x")
         _refused("E535", job(checkpoint), tmp_path / "out")
     assert (draft / "theirs").exists()
+
+
+def test_a_folder_of_somebody_else_is_no_draft(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / ".out.draft").mkdir()
+    (tmp_path / ".out.draft/thesis.txt").write_text("mine")
+    _refused("E533", job(checkpoint), tmp_path / "out")
+
+
+def test_the_source_is_no_draft(tmp_path: Path) -> None:
+    folder = tmp_path / ".out.draft"
+    folder.mkdir()
+    source(folder / "x.safetensors")
+    _refused("E533", job(folder / "x.safetensors"), tmp_path / "out")
+
+
+def test_a_source_that_changes_after_planning_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """Its bytes lie elsewhere now: before writing, and while it goes on."""
+    work = job(checkpoint)
+    work.seen.update({file: fingerprint(file) for file in work.sources()})
+    changed: list[int] = []
+
+    def change(_: int) -> None:
+        if not changed:
+            changed.append(1)
+            os.utime(checkpoint, ns=(1, 1))
+
+    with pytest.raises(WeightsError) as caught:
+        write(work, tmp_path / "out", change)
+    assert caught.value.code == "E521"
+    assert not (tmp_path / "out").exists()
+    _refused("E521", work, tmp_path / "out")
 
 
 def test_a_source_that_is_cut_off_meanwhile(checkpoint: Path, tmp_path: Path) -> None:

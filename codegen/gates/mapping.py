@@ -107,7 +107,8 @@ def _converted(
     if key not in surfaces:
         return []
     component = declared(key, conversion["declaration"], every_operation())
-    source = read_surface(Path(conversion["surface"]))
+    surface, prefix = read_surface(Path(conversion["surface"])), component.prefix
+    source = {n.removeprefix(prefix): t for n, t in surface.items() if n.startswith(prefix)}
     found = certify_conversion(source, shapes(surfaces[key], "official"), component.rule_set)
     metrics[f"{key}.released_keys"] = found.keys
     return [f"{f.code} {key}, converted: {f.message}" for f in found.findings if f.code[0] == "E"]

@@ -119,15 +119,20 @@ def port_of(spec: Path, settings: Settings) -> Port:
     """Resolve a spec for work on weights, which needs no target tree but may find a clone in one.
 
     Raises:
-        SpecError: The spec cannot be read or does not fit the language.
+        SpecError: The spec cannot be read, does not fit the language, or its rules cannot be right.
     """
     from portspec.cache import Cache
+    from portspec.errors import SpecError, errors_in
     from portspec.language import load_spec
     from portspec.port import resolve
+    from portspec.rules import mapping, paths
     from portspec.tree import Tree
 
     cache = Cache()
-    return resolve(load_spec(spec, cache), Tree(settings.target or Path.cwd(), cache), cache)
+    port = resolve(load_spec(spec, cache), Tree(settings.target or Path.cwd(), cache), cache)
+    if found := errors_in([*mapping.check(port), *paths.check(port)]):
+        raise SpecError(found)
+    return port
 
 
 def _shown(root: Path) -> str:

@@ -68,6 +68,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Plan, and write unless only the plan was asked for."""
     from portspec.errors import UsageError, errors_in
     from portspec.weights.conversion import plan_conversion, variant_of
+    from portspec.weights.engine.convert import outside
     from portspec.weights.engine.layout import SHARD_BYTES
     from portspec.weights.report import raised
 
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     port = port_of(options.spec, settings_of(argparse.Namespace(target=options.target)))
     variant = variant_of(port, options.variant)
     with raised():
+        if options.out:
+            outside(options.out, options.weights)
         found, findings = plan_conversion(
             port, variant, options.weights, options.shard_size or SHARD_BYTES
         )

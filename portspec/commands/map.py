@@ -77,11 +77,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _check(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import Diagnostic, errors_in
     from portspec.weights.certificate import certify
+    from portspec.weights.conversion import own_names
 
     port, component, rules = _rules(options, options.spec)
-    source = _surface(options.source)
+    source = own_names(_surface(options.source), component)
     against = _surface(options.against) if options.against else None
-    shapes = {name: tensor.shape for name, tensor in against.items()} if against else None
+    shapes = None if against is None else {n: tensor.shape for n, tensor in against.items()}
     certificate = certify(source, shapes, rules.set)
     base = ("components", component.name, "conversion")
     found = [
@@ -103,8 +104,11 @@ def _check(options: argparse.Namespace, console: Console) -> int:
 
 
 def _show(options: argparse.Namespace, console: Console) -> int:
-    _, _, rules = _rules(options, options.spec)
-    mapped = rules.set.apply(_surface(options.source))
+    from portspec.weights.conversion import own_names
+    from portspec.weights.report import shown
+
+    _, component, rules = _rules(options, options.spec)
+    mapped = rules.set.apply(own_names(_surface(options.source), component))
     rows = [
         {"from": name, "to": list(targets), "rule": _pattern(rules, rule)}
         for name, (rule, targets) in mapped.routes.items()
@@ -115,7 +119,7 @@ def _show(options: argparse.Namespace, console: Console) -> int:
     for row in rows:
         gone = mapped.dropped.get(str(row["from"]), "")
         told = f"dropped: {gone}" if gone else ", ".join(row["to"])
-        console.out(f"{row['from']} -> {told}    [{row['rule'] or 'no rule'}]\n")
+        console.out(f"{shown(str(row['from']))} -> {shown(told)}    [{row['rule'] or 'no rule'}]\n")
     return CLEAN
 
 
@@ -125,10 +129,12 @@ def _pattern(rules: Rules, rule: int) -> str:
 
 def _diff(options: argparse.Namespace, console: Console) -> int:
     from portspec.weights.certificate import rerouted
+    from portspec.weights.conversion import own_names
+    from portspec.weights.report import shown
 
-    _, _, old = _rules(options, options.spec)
+    _, component, old = _rules(options, options.spec)
     _, _, new = _rules(options, options.other)
-    source = _surface(options.source)
+    source = own_names(_surface(options.source), component)
     changes = rerouted(source, old.set, new.set)
     if options.format == "json":
         rows: list[dict[str, Any]] = [
@@ -139,7 +145,7 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
         return CLEAN
     nbytes = sum(source[name].type.nbytes for name in changes)
     for name, (before, after) in changes.items():
-        console.out(f"{name}: {_told(before)} becomes {_told(after)}\n")
+        console.out(f"{shown(name)}: {_told(before)} becomes {_told(after)}\n")
     console.say(f"{len(changes):,} of {len(source):,} tensors, {nbytes:,} bytes, go elsewhere")
     return CLEAN
 
@@ -237,7 +243,7 @@ def _rules(options: argparse.Namespace, spec: Path) -> tuple[Port, ResolvedCompo
         raise UsageError(f"{spec} converts no {options.component}", hint)
     try:
         return port, component, rules_of(component, variant_of(port, options.variant))
-    except ValueError as error:
+    except ValueError as error:  # only where the named variant lacks what another has
         raise UsageError(f"{spec}: {error}", "portspec check says where.") from error
 
 

@@ -42,7 +42,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _line(name: str, tensor: Tensor) -> str:
-    return f"{tensor.dtype:8} {list(tensor.shape)!s:24} {name}"
+    from portspec.weights.report import shown
+
+    return f"{tensor.dtype:8} {list(tensor.shape)!s:24} {shown(name)}"
 
 
 def _sum(tensors: dict[str, Tensor]) -> str:

@@ -22,7 +22,7 @@ def _surface(
     port: Port, component: ResolvedComponent, conversion: Conversion
 ) -> Iterator[Diagnostic]:
     from portspec.weights.certificate import certify
-    from portspec.weights.conversion import rules_of
+    from portspec.weights.conversion import own_names, rules_of
     from portspec.weights.engine.tensors import WeightsError
     from portspec.weights.surface import read_surface
 
@@ -31,7 +31,7 @@ def _surface(
     if why_unsafe(conversion.surface, port.surface_folder(component.name)):
         return  # another rule says so
     try:
-        surface = read_surface(port.surfaces[component.name])
+        surface = own_names(read_surface(port.surfaces[component.name]), component)
     except WeightsError as error:
         yield port.complain(
             error.code, f"{conversion.surface}: {error.message}", path, error.remedy

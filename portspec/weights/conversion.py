@@ -16,6 +16,7 @@ from portspec.weights.engine.convert import Component, Fault, Plan, declared, pl
 from portspec.weights.engine.layout import SHARD_BYTES, json_text
 from portspec.weights.engine.names import evaluate
 from portspec.weights.engine.rules import Rule, RuleSet
+from portspec.weights.engine.tensors import Tensor
 from portspec.weights.operations import every_operation, resolved, stored
 
 _SUM = re.compile(r"\{([^{}]*)\}")
@@ -98,6 +99,12 @@ def _resolved(
     ops: Sequence[Mapping[str, Mapping[str, Any]]], values: Mapping[str, int]
 ) -> list[tuple[str, dict[str, Any]]]:
     return [(name, resolved(name, given, values)) for op in ops for name, given in op.items()]
+
+
+def own_names(surface: Mapping[str, Tensor], component: ResolvedComponent) -> dict[str, Tensor]:
+    """Return the tensors of a file that belong to a component, without its prefix."""
+    prefix = component.spec.conversion.prefix if component.spec.conversion else ""
+    return {n.removeprefix(prefix): t for n, t in surface.items() if n.startswith(prefix)}
 
 
 def variant_of(port: Port, name: str | None) -> str:

@@ -26,3 +26,13 @@ def raised() -> Iterator[None]:
         remedy = "Look at the path and its permissions."
         message = f"it cannot be read: {error.strerror or error}"
         raise PortspecError([Diagnostic("E520", message, place, remedy)]) from error
+
+
+def shown(name: str) -> str:
+    r"""Return a name as it can be printed: one with control characters as Python writes it.
+
+    Example:
+        >>> shown("a.weight"), shown("a\n")
+        ('a.weight', "'a\\n'")
+    """
+    return name if name.isprintable() else repr(name)

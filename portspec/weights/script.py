@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ def _flat(value: Any) -> str:
         return "[" + ", ".join(map(_flat, value)) + "]"
     if isinstance(value, str):
         return _text(value)
+    if isinstance(value, float) and not isfinite(value):
+        return f'float("{value}")'
     return repr(value)
 
 

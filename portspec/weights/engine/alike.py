@@ -87,7 +87,9 @@ def _lengths(patterns: Iterable[str]) -> frozenset[int] | None:
     """
     found: set[int] = set()
     for pattern in patterns:
-        if "(?P=" in pattern:  # compares two texts, whose digits may differ
+        if (
+            "(?P=" in pattern or r"\N" in pattern
+        ):  # compares two texts, or names a digit by its name
             return None
         text = _CLASS.sub(_plain_class, pattern.replace(r"\d", "]"))
         for number in _NUMBERS.finditer(text):

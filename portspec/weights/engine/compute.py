@@ -97,7 +97,9 @@ def _whole_tensor(value: Value, files: Files) -> Any:
         return _strided(value, files)
     assert value.operation is not None
     results = value.operation.apply([_whole_tensor(item, files) for item in value.inputs])
-    return results[value.index]
+    found = results[value.index]
+    assert tuple(found.shape) == value.type.shape, value.operation
+    return found
 
 
 def _strided(value: Value, files: Files) -> Any:
@@ -141,4 +143,4 @@ def sources_of(value: Value) -> set[str]:
 def fingerprint(file: str) -> list[Any]:
     """Return what tells whether a file is still the same."""
     stat = Path(file).stat()
-    return [file, stat.st_size, stat.st_mtime_ns]
+    return [file, stat.st_size, stat.st_mtime_ns, stat.st_ino]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from portspec.weights.engine.compute import fingerprint
 from portspec.weights.engine.layout import SHARD_BYTES, Shard, index_text, lay_out
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.rules import Join, Mapped, Problem, Rule, RuleSet, Value, cast
-from portspec.weights.engine.sources import inside, read_several
+from portspec.weights.engine.sources import inside, read_several, weight_map
 from portspec.weights.engine.tensors import Tensor, WeightsError
 from portspec.weights.engine.write import Job
 
@@ -131,11 +133,25 @@ def plan(
             fault = Fault(component.name, error.code, error.message, -1, error.file, error.remedy)
             made.faults.append(fault)
             continue
-        if own:
+        if component.files:
             made.components.append(_convert(component, own, shard_bytes, made.faults))
             _add(job, made.components[-1], component.stem)
-    made.faults += _unowned(seen, owners)
+    made.faults += [*_unowned(seen, owners), *_clashes(job)]
+    job.seen.update({file: fingerprint(file) for file in job.sources()})
     return made
+
+
+def _clashes(job: Job) -> Iterator[Fault]:
+    """Find files that would be one, also where upper and lower case are one."""
+    known: dict[str, str] = {}
+    for file in (*job.shards, *job.texts, *job.copies):
+        other = known.setdefault(file.casefold(), file)
+        if other is not file:
+            component = file.partition("/")[0]
+            message = (
+                f"{file} would be written twice" if other == file else f"{other} and {file} are one"
+            )
+            yield Fault(component, "E533", message, -1, "", "Name the one that is meant.")
 
 
 def _add(job: Job, converted: Converted, stem: str) -> None:
@@ -156,6 +172,7 @@ def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict
         WeightsError: E536 there is no file; E537 a tensor is another component's already; and as reading.
     """
     paths = sorted({path for glob in component.files for path in _matching(root, glob)})
+    _whole(paths)
     own = {}
     for name, tensor in read_several(paths, root).items():
         seen[tensor.file, name] = component.name
@@ -167,7 +184,43 @@ def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict
             remedy = "Give each component the prefix of its own names."
             raise WeightsError("E537", message, tensor.file, remedy)
         own[name.removeprefix(component.prefix)] = tensor
+    if not own:
+        message = (
+            f"no name starts with {component.prefix}"
+            if component.prefix
+            else "there are no tensors"
+        )
+        raise WeightsError("E536", message, str(paths[0]), _RELEASE)
     return own
+
+
+_NUMBERED = re.compile(r"(.*)-(\d+)-of-(\d+)(\.\w+)")
+
+
+def _whole(paths: Sequence[Path]) -> None:
+    """Refuse some shards of a set without the others.
+
+    Raises:
+        WeightsError: E527 one is missing, by its number or by the index beside it.
+    """
+    there = set(paths)
+    for path in paths:
+        found = _NUMBERED.fullmatch(path.name)
+        count = int(found[3]) if found else 0
+        for number in range(1, count + 1 if count <= 10_000 else 1):
+            assert found
+            name = f"{found[1]}-{number:0{len(found[2])}d}-of-{found[3]}{found[4]}"
+            _is_there(path.with_name(name), there)
+    for index in {p for path in paths for p in path.parent.glob("*.index.json")}:
+        shards = {index.with_name(name) for name in weight_map(index).values()}
+        for shard in sorted(shards) if shards & there else ():
+            _is_there(shard, there)
+
+
+def _is_there(shard: Path, there: set[Path]) -> None:
+    if shard not in there:
+        remedy = "Fetch it; the download may have stopped."
+        raise WeightsError("E527", f"the shard {shard.name} is missing", str(shard), remedy)
 
 
 def _unowned(seen: Owners, owners: Owners) -> Iterator[Fault]:
@@ -188,7 +241,7 @@ def _assets(component: Component, root: Path, texts: Mapping[str, str]) -> dict[
     Raises:
         WeightsError: E536 there is none; E528 one lies outside the release; E533 two have one name.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for glob in component.assets:
         for path in _matching(root, glob):
             inside(path, root)
@@ -210,12 +263,28 @@ def _matching(root: Path, glob: str) -> list[Path]:
         remedy = "Write the pattern from the folder on, with forward slashes."
         raise WeightsError("E528", f"the pattern {glob} leads out of the folder", str(root), remedy)
     try:
-        found = sorted(path for path in root.glob(glob) if path.is_file())
+        every = sorted(root.glob(glob))
     except (ValueError, NotImplementedError) as error:
         raise WeightsError("E536", f"{glob} is no pattern: {error}", str(root), _RELEASE) from error
+    for path in every:
+        if path.is_symlink() and not path.exists():
+            remedy = "Fetch it; the download may have stopped."
+            raise WeightsError("E527", "this is a link to nothing", str(path), remedy)
+    found = [path for path in every if path.is_file()]
     if not found:
         raise WeightsError("E536", f"no file matches {glob}", str(root), _RELEASE)
     return found
+
+
+def outside(out: Path, root: Path) -> None:
+    """Refuse to write into the release.
+
+    Raises:
+        WeightsError: E533 the output lies in it.
+    """
+    if out.resolve().is_relative_to(root.resolve()):
+        message = f"the output would lie in the release {root}"
+        raise WeightsError("E533", message, str(out), "Give a folder outside of it.")
 
 
 def _convert(
@@ -230,6 +299,12 @@ def _convert(
                 problems.append(result)
             else:
                 outputs[name] = result
+    used = {rule for rule, _ in mapped.routes.values()}
+    for index, rule in enumerate(component.rules):
+        if index not in used and not rule.reason:
+            problems.append(Problem("E506", f"no published name meets {rule.match!r}", index))
+    if not outputs:
+        problems.append(Problem("E536", "nothing is left of it"))
     faults += [Fault(component.name, p.code, p.message, p.rule) for p in problems]
     shards = lay_out(outputs, component.stem, shard_bytes)
     return Converted(component.name, own, mapped, outputs, shards)

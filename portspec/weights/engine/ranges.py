@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from portspec.weights.engine.tensors import TensorType
+from portspec.weights.engine.tensors import BITS, TensorType
 
 MOST_RUNS = 65_536  # of one tensor; more of them are no longer faster to copy than to compute
 
@@ -52,7 +52,7 @@ def joined(runs: Runs) -> list[Run]:
 def take(kind: TensorType, runs: Runs, axis: int, start: int, stop: int) -> list[Run] | None:
     """Return indexes `start:stop` along an axis; None when they lie in too many pieces."""
     outer = prod(kind.shape[:axis])
-    if outer * len(runs) > MOST_RUNS:
+    if outer * len(runs) > MOST_RUNS or _splits_bytes(kind, axis):
         return None
     block = kind.nbytes // outer if outer else 0
     step = block // kind.shape[axis] if kind.shape[axis] else 0
@@ -65,7 +65,7 @@ def take(kind: TensorType, runs: Runs, axis: int, start: int, stop: int) -> list
 def concatenate(kinds: Sequence[TensorType], runs: Sequence[Runs], axis: int) -> list[Run] | None:
     """Return tensors one behind the other along an axis; None when that takes too many pieces."""
     outer = prod(kinds[0].shape[:axis])
-    if outer * sum(len(r) for r in runs) > MOST_RUNS:
+    if outer * sum(len(r) for r in runs) > MOST_RUNS or _splits_bytes(kinds[0], axis):
         return None
     blocks = [kind.nbytes // outer if outer else 0 for kind in kinds]
     pieces: list[Run] = []
@@ -73,3 +73,8 @@ def concatenate(kinds: Sequence[TensorType], runs: Sequence[Runs], axis: int) ->
         for block, part in zip(blocks, runs, strict=True):
             pieces += cut(part, index * block, (index + 1) * block)
     return joined(pieces)
+
+
+def _splits_bytes(kind: TensorType, axis: int) -> bool:
+    """Tell whether elements smaller than a byte share one with what lies beside them along an axis."""
+    return bool(prod(kind.shape[axis + 1 :]) * BITS[kind.dtype] % 8)

@@ -14,7 +14,7 @@ from portspec.weights.engine.ops.concat import Concat
 from portspec.weights.engine.ops.stack import Stack
 from portspec.weights.engine.ops.weight_norm import WeightNorm
 from portspec.weights.engine.ranges import Run
-from portspec.weights.engine.tensors import Tensor, TensorType, WeightsError
+from portspec.weights.engine.tensors import TORCH_NAMES, Tensor, TensorType, WeightsError
 
 _HALF_OR_MORE = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -97,6 +97,8 @@ def applied(operation: Operation, inputs: Sequence[Value]) -> list[Value]:
     results = operation.infer(kinds)
     runs = [value.runs for value in inputs if value.runs is not None]
     ranges = operation.ranges(kinds, runs) if len(runs) == len(inputs) else None
+    if ranges is None and any(kind.dtype not in TORCH_NAMES for kind in (*kinds, *results)):
+        raise WeightsError("E530", f"{kinds[0]} can be moved whole, and not computed with")
     names = tuple(dict.fromkeys(name for value in inputs for name in value.names))
     return [
         Value(kind, names, tuple(ranges[i]) if ranges else None, None, operation, tuple(inputs), i)
@@ -184,6 +186,10 @@ class RuleSet:
                 self._place(target, result, number, found)
 
     def _place(self, target: str, value: Value, rule: int, found: Mapped) -> None:
+        if not target or target == "__metadata__":
+            message = f"{', '.join(value.names)} would be a tensor named {target!r}"
+            found.problems.append(Problem("E531", message, rule))
+            return
         if target in found.outputs:
             others = ", ".join((*found.outputs[target].names, *value.names))
             found.problems.append(Problem("E503", f"{target} is written by {others}", rule))

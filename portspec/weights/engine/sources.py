@@ -58,9 +58,12 @@ def inside(path: Path, root: Path) -> None:
     Raises:
         WeightsError: E528 it does.
     """
-    whole = root.resolve()
-    if whole.parent.name == "snapshots" and whole.parent.parent.name.startswith("models--"):
-        whole = whole.parent.parent
+    whole = root.absolute()
+    for folder in (whole, *whole.parents):
+        if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+            whole = folder.parent.parent
+            break
+    whole = whole.resolve()
     if not path.resolve().is_relative_to(whole):
         remedy = "Copy the file into the folder, or give the folder in which it lies."
         raise WeightsError("E528", f"this leads out of {root}", str(path), remedy)
@@ -90,7 +93,7 @@ def _only(folder: Path) -> Path:
 def _indexed(index: Path) -> dict[str, Tensor]:
     """Read the shards of an index, which must hold just what it says."""
     shown = str(index)
-    listed = _weight_map(index)
+    listed = weight_map(index)
     found: dict[str, Tensor] = {}
     for name in sorted(set(listed.values())):
         shard = index.parent / name
@@ -111,7 +114,12 @@ def _indexed(index: Path) -> dict[str, Tensor]:
     return found
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Path) -> dict[str, str]:
+    """Return the file of each tensor that an index lists.
+
+    Raises:
+        WeightsError: E527 it is no index.
+    """
     try:
         table: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

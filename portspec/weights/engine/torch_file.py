@@ -207,6 +207,7 @@ def _located(described: Any, entries: Mapping[str, _Entry], shown: str) -> dict[
     skip = _wrappers([path for path, _ in views])
     for path, view in views:
         name = ".".join(path[skip:])
+        name.encode()  # a name that cannot be written down is damage
         if not name or name in found:
             what = "has no name" if not name else f"{name} is there twice"
             raise WeightsError("E524" if name else "E525", f"a tensor {what}", shown, _TRUST)

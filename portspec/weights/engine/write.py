@@ -28,8 +28,6 @@ from portspec.weights.engine.tensors import WeightsError, cut_off
 
 STEP = 64 * 1024**2  # bytes between two notes of how far a file is
 GATHER = 1024**2  # runs shorter than this are read together
-_STATE = ".state.json"
-_LOCK = ".lock"
 _NO_RANGES = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
 
 Progress = Callable[[int], None]
@@ -43,6 +41,20 @@ class Job:
     values: dict[str, Mapping[str, Value]] = field(default_factory=dict)  # of each shard's names
     texts: dict[str, str] = field(default_factory=dict)
     copies: dict[str, Path] = field(default_factory=dict)
+    seen: dict[str, list[Any]] = field(
+        default_factory=dict
+    )  # source -> its fingerprint when planned
+
+    def check_sources(self) -> None:
+        """Refuse sources that are not what they were when the job was planned.
+
+        Raises:
+            WeightsError: E521 one has changed.
+        """
+        for file, known in self.seen.items():
+            if fingerprint(file) != known:
+                remedy = "Wait until nobody writes it, and run again."
+                raise WeightsError("E521", "the file has changed since it was read", file, remedy)
 
     @property
     def nbytes(self) -> int:
@@ -90,53 +102,67 @@ def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int
         WeightsError: E533 the folder is there, or holds a source; E534 the disk is full or cannot be written;
             E535 another run is writing it; E521 a source is cut off.
     """
-    _refuse(job, out)
     draft = out.with_name(f".{out.name}.draft")
     try:
-        draft.mkdir(parents=True, exist_ok=True)
-        with _locked(draft):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(draft.with_name(f"{draft.name}.lock")):
+            _refuse(job, out, draft)
             _fill(job, draft, progress, workers)
             draft.rename(out)
+            _state_path(draft).unlink()
     except OSError as error:
         message = f"it cannot be written: {error.strerror or error}"
-        raise WeightsError(
-            "E534", message, str(out), "Give another folder, or make room."
-        ) from error
+        remedy = "Give another folder, or make room."
+        raise WeightsError("E534", message, str(out), remedy) from error
 
 
 def _fill(job: Job, draft: Path, progress: Progress, workers: int) -> None:
     """Write all files of a draft; one that cannot be finished is taken away."""
+    draft.mkdir(exist_ok=True)
     try:
         state = _State(draft, job.digest())
         _check_space(job, draft, state)
         _write_all(job, draft, state, progress, workers)
-    except (OSError, WeightsError):
+        job.check_sources()
+    except Exception:
         shutil.rmtree(draft, ignore_errors=True)
+        _state_path(draft).unlink(missing_ok=True)
         raise
-    state.path.unlink()
-    (draft / _LOCK).unlink()
 
 
-def _refuse(job: Job, out: Path) -> None:
-    target = out.resolve()
-    for source in job.sources():
-        if Path(source).resolve().is_relative_to(target):
-            message = f"the output would take the place of its source {source}"
-            raise WeightsError("E533", message, str(out), "Give another output folder.")
-    if out.exists():
-        remedy = "Move it away, or give another output folder; nothing is written over."
+def _refuse(job: Job, out: Path, draft: Path) -> None:
+    """Refuse to write over anything, or over what is not a draft of ours."""
+    for target in (out.resolve(), draft.resolve()):
+        for source in job.sources():
+            if Path(source).resolve().is_relative_to(target):
+                message = f"the output would take the place of its source {source}"
+                raise WeightsError("E533", message, str(out), "Give another output folder.")
+    remedy = "Move it away, or give another output folder; nothing is written over."
+    if out.exists() or out.is_symlink():
         raise WeightsError("E533", "the output folder is there already", str(out), remedy)
+    if draft.exists() and not _kept(draft):
+        raise WeightsError("E533", "a folder stands where the draft would", str(draft), remedy)
+    job.check_sources()
 
 
 @contextmanager
-def _locked(draft: Path) -> Iterator[None]:
-    with (draft / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            remedy = "Wait for it, or stop it."
-            raise WeightsError("E535", "another run is writing it", str(draft), remedy) from error
-        yield
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards."""
+    while True:
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise WeightsError(
+                    "E535", "another run is writing it", str(path), "Wait for it, or stop it."
+                ) from error
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                continue  # another run has just finished and taken its lock away
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _check_space(job: Job, draft: Path, state: _State) -> None:
@@ -148,20 +174,14 @@ def _check_space(job: Job, draft: Path, state: _State) -> None:
 
 
 class _State:
-    """How far each file of a draft is written; kept in the draft, so it lives and goes with it."""
+    """How far each file of a draft is written; kept beside it, which also says that it is ours."""
 
     def __init__(self, draft: Path, digest: str) -> None:
-        self.path = draft / _STATE
+        self.path = _state_path(draft)
         self._lock = Lock()
         self._told: dict[str, Any] = {"digest": digest, "boot": _boot(), "files": {}}
-        try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            kept = None
-        same = isinstance(kept, dict) and all(
-            kept.get(k) == self._told[k] for k in ("digest", "boot")
-        )
-        if same and isinstance(kept, dict):
+        kept = _kept(draft)
+        if kept and all(kept.get(key) == self._told[key] for key in ("digest", "boot")):
             self._told = kept
         else:
             _emptied(draft)
@@ -189,6 +209,19 @@ class _State:
         fresh.replace(self.path)
 
 
+def _state_path(draft: Path) -> Path:
+    return draft.with_name(f"{draft.name}.json")
+
+
+def _kept(draft: Path) -> dict[str, Any]:
+    """Return what was noted of a draft; nothing where the folder is not one of ours."""
+    try:
+        kept = json.loads(_state_path(draft).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) and isinstance(kept.get("files"), dict) else {}
+
+
 def _boot() -> str:
     """Return what changes when the machine starts again: what was not flushed to disk is then lost."""
     try:
@@ -201,7 +234,7 @@ def _emptied(draft: Path) -> None:
     for path in draft.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _LOCK:
+        else:
             path.unlink()
 
 
@@ -255,6 +288,11 @@ def _write_shard(
             if position - noted >= STEP:
                 state.note(file, position)
                 noted = position
+    if position != shard.size:
+        message = f"{position:,} bytes came out, and {shard.size:,} were planned"
+        raise WeightsError(
+            "E539", message, file, "This is a defect of the converter; please report it."
+        )
     state.note(file, position)
 
 

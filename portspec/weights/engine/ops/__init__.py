@@ -48,6 +48,17 @@ def unfit(message: str) -> WeightsError:
     return WeightsError("E530", message, "", "Compare the shapes with `portspec surface`.")
 
 
+def numbers(kind: TensorType) -> TensorType:
+    """Return a type of plain floating-point numbers.
+
+    Raises:
+        WeightsError: E530 it is another: whole numbers would be rounded, quantised ones mean something else.
+    """
+    if kind.dtype not in ("F64", "F32", "F16", "BF16"):
+        raise unfit(f"{kind} does not hold plain floating-point numbers")
+    return kind
+
+
 def axis_of(axis: int, kind: TensorType) -> int:
     """Return an axis counted from the front.
 

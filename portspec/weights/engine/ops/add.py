@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portspec.weights.engine.ops import Operation
+from portspec.weights.engine.ops import Operation, numbers
 from portspec.weights.engine.tensors import TensorType
 
 
@@ -19,7 +19,7 @@ class Add(Operation):
     elementwise = True
 
     def infer(self, kinds: Sequence[TensorType]) -> list[TensorType]:
-        return list(kinds)
+        return [numbers(kinds[0])]
 
     def apply(self, tensors: Sequence[Any]) -> list[Any]:
         return [tensors[0] + self.value]

@@ -43,7 +43,10 @@ class Cast(Operation):
             return None
         if {dtype, self.dtype} <= _NUMPY.keys():
             with np.errstate(over="ignore", invalid="ignore"):
-                return _raw(np.frombuffer(data, _NUMPY[dtype]).astype(_NUMPY[self.dtype]))
+                numbers = np.frombuffer(data, _NUMPY[dtype])
+                if (dtype, self.dtype) == ("F64", "F16"):
+                    numbers = numbers.astype("<f4")  # as torch does, which rounds twice
+                return _raw(numbers.astype(_NUMPY[self.dtype]))
         if (dtype, self.dtype) == ("F32", "BF16"):
             return _raw(_to_bf16(np.frombuffer(data, "<u4")))
         if (dtype, self.dtype) == ("BF16", "F32"):
