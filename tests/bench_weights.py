@@ -146,7 +146,7 @@ def _published() -> list[str]:
     facts = json.loads((ROOT / "tests/conversions/wan_t2v.json").read_text(encoding="utf-8"))
     return [
         texts[0] if texts else n
-        for n, (_, texts) in zip(facts, RuleSet(_wan_rules()).routes(list(facts)), strict=True)
+        for n, (_, *texts) in zip(facts, RuleSet(_wan_rules()).routes(list(facts)), strict=True)
     ]
 
 

@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from portspec.codegen.gates import environment_variables
+from portspec.weights.engine.alike import Row
 from portspec.weights.engine.compute import Files
 from portspec.weights.engine.rules import Mapped, Rule, RuleSet
 from portspec.weights.engine.sources import read_tensors
@@ -193,7 +194,7 @@ def test_there_is_much_to_compare(world: World) -> None:
 def test_every_row_of_every_table_is_met(world: World) -> None:
     met: dict[str, set[int]] = defaultdict(set)
     for label, _, expected in world.pairs():
-        met[label].update(rule for rule, _ in RuleSet(world.tables[label]).routes(list(expected)))
+        met[label].update(rule for rule, *_ in RuleSet(world.tables[label]).routes(list(expected)))
     idle = {
         (label, rule.match)
         for label, rules in world.tables.items()
@@ -213,8 +214,8 @@ def test_every_name_goes_where_fastvideo_sends_it(world: World) -> None:
             assert ours(rules, key, found) == route, (label, name, key)
 
 
-def ours(rules: RuleSet, key: str, found: tuple[int, tuple[str, ...]]) -> Route:
-    number, texts = found
+def ours(rules: RuleSet, key: str, found: Row) -> Route:
+    number, *texts = found
     join = rules.rules[number].join if number >= 0 else None
     if join is None:
         return (texts[0] if texts else key, None, None)

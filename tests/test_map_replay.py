@@ -71,7 +71,7 @@ def said(certificate: Certificate, code: str) -> str:
 def went(rules: Sequence[Rule], *names: str) -> list[str]:
     """Return where names go, each to one."""
     routes = RuleSet(rules).routes(names)
-    return [texts[0] if texts else name for name, (_, texts) in zip(names, routes, strict=True)]
+    return [texts[0] if texts else name for name, (_, *texts) in zip(names, routes, strict=True)]
 
 
 # --- refused ----------------------------------------------------------------------------------------

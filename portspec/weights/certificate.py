@@ -163,8 +163,8 @@ def _sides(mapped: Mapped, rules: RuleSet) -> Iterator[Finding]:
         ValueError
     ):  # arithmetic over what is no number: a rule that cannot be applied to its own results
         return
-    for name, (rule, texts) in zip(names, routes, strict=True):
-        if rule >= 0 and (rules.rules[rule].reason or texts != (name,)):
+    for name, (rule, *texts) in zip(names, routes, strict=True):
+        if rule >= 0 and (rules.rules[rule].reason or texts != [name]):
             again[rule].append(name)
     for rule, changed in again.items():
         message = f"applied to what is converted already, this rule changes {listed(changed)}"

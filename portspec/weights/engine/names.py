@@ -10,10 +10,10 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 
-from portspec.weights.engine.alike import Alike
+from portspec.weights.engine.alike import Alike, Row
 
 _OPERATORS: Mapping[type, Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -133,7 +133,7 @@ class Names:
         self._alike = Alike(pattern for pattern, _ in rules)
         self._plans: dict[Hashable, tuple[int, list[_Maker]]] = {}
 
-    def route(self, name: str) -> tuple[int, tuple[str, ...]]:
+    def route(self, name: str) -> Row:
         """Return the rule that a name meets, or -1, and its templates filled.
 
         Raises:
@@ -141,18 +141,16 @@ class Names:
         """
         return self.routes([name])[0]
 
-    def routes(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+    def routes(self, names: Sequence[str]) -> list[Row]:
         """Route many names, in order."""
-        found: list[tuple[int, tuple[str, ...]]] = [(-1, ())] * len(names)
-        for alike, indexes, some in self._alike.groups(names):
-            plan = self._plans.get(alike)
-            if plan is None:
-                plan = self._plans[alike] = self._plan(some[0])
-            rule, makers = plan
-            texts = zip(*[make(some) for make in makers], strict=True) if makers else repeat(())
-            for index, row in zip(indexes, zip(repeat(rule), texts, strict=False), strict=False):
-                found[index] = row
-        return found
+        return list(self._alike.spread(names, self._rows))
+
+    def _rows(self, alike: Hashable, names: Sequence[str]) -> Iterable[Row]:
+        plan = self._plans.get(alike)
+        if plan is None:
+            plan = self._plans[alike] = self._plan(names[0])
+        rule, makers = plan
+        return zip(repeat(rule, len(names)), *[make(names) for make in makers], strict=True)
 
     def numbered(self, name: str, rule: int, count: int) -> tuple[str, ...]:
         """Return the first template of a rule filled `count` times, with `i` counting from 0."""
@@ -168,33 +166,44 @@ class Names:
 
     def _maker(self, pattern: re.Pattern[str], template: Template, name: str) -> _Maker:
         """Return what fills a template for names that read like this one."""
-        if any(isinstance(piece, tuple) and piece[0] for piece in template.pieces):
+        arithmetic = any(isinstance(piece, tuple) and piece[0] for piece in template.pieces)
+        text, columns = "", []
+        for span in () if arithmetic else _spans(pattern, template, name):
+            if isinstance(span, str):
+                text += span
+                continue
+            digits = (at for at in range(*span) if name[at].isdigit())
+            columns += [(len(text) + at - span[0], at) for at in digits]
+            text += name[slice(*span)]
+        if arithmetic or not (name + text).isascii() or "\n" in name + text:
             return lambda names: [_substitute(pattern, template, n, self._values) for n in names]
-        form = ""
-        slices: list[slice] = []
-        position = 0
-        for found in pattern.finditer(name):
-            spans: list[str | tuple[int, int]] = [(position, found.start())]
-            spans += [p[1] if isinstance(p, tuple) else found.span(p) for p in template.pieces]
-            position = found.end()
-            form += _formed(spans, slices)
-        form += _formed([(position, len(name))], slices)
-        if not slices:
-            return lambda names: repeat(form % (), len(names))
-        getter = operator.itemgetter(*slices)
-        return lambda names: map(form.__mod__, map(getter, names))
+        return lambda names: _filled(text, columns, names)
 
 
-def _formed(spans: Iterable[str | tuple[int, int]], slices: list[slice]) -> str:
-    """Return a format for literal text and slices of a name, and append the slices."""
-    form = ""
-    for span in spans:
-        if isinstance(span, str):
-            form += span.replace("%", "%%")
-        elif span[0] < span[1]:  # an optional group that is absent lies at (-1, -1)
-            slices.append(slice(*span))
-            form += "%s"
-    return form
+def _spans(
+    pattern: re.Pattern[str], template: Template, name: str
+) -> Iterator[str | tuple[int, int]]:
+    """Yield what a substitution makes of a name: literal text, and where the rest lies in the name."""
+    position = 0
+    for found in pattern.finditer(name):
+        yield position, found.start()
+        for piece in template.pieces:
+            yield piece[1] if isinstance(piece, tuple) else found.span(piece)
+        position = found.end()
+    yield position, len(name)
+
+
+def _filled(text: str, columns: Sequence[tuple[int, int]], names: Sequence[str]) -> list[str]:
+    """Return a text for each name, with the name's own digits in it.
+
+    The names, one a line, are a table whose columns are all but equal; `columns` says which one of the texts
+    is which one of the names.
+    """
+    told = "\n".join((*names, "")).encode()
+    filled = bytearray(f"{text}\n".encode() * len(names))
+    for to, at in columns:
+        filled[to :: len(text) + 1] = told[at :: len(names[0]) + 1]
+    return filled.decode().split("\n")[:-1]
 
 
 def _substitute(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from portspec.weights.engine.alike import Row
 from portspec.weights.engine.names import Names
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.ops.cast import Cast
@@ -118,11 +119,11 @@ class RuleSet:
         self._names = Names([(r.match, t[1:] if n else t) for r, t, n in several], values)
         self._indexed = Names([(r.match, r.to) for r in rules], values)
 
-    def route(self, name: str) -> tuple[int, tuple[str, ...]]:
+    def route(self, name: str) -> Row:
         """Return the rule that a name meets, or -1, and its names with the part of a join."""
         return self._names.route(name)
 
-    def routes(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+    def routes(self, names: Sequence[str]) -> list[Row]:
         """Route many names, in order."""
         return self._names.routes(names)
 
@@ -130,18 +131,31 @@ class RuleSet:
         """Send every tensor where it goes; what is wrong is collected."""
         found = Mapped()
         joins: dict[tuple[str, str, int], list[tuple[int, int, Value]]] = defaultdict(list)
-        for name, tensor in source.items():
-            try:
-                self._send(name, tensor, found, joins)
-            except WeightsError as error:
-                rule = self._names.route(name)[0]
-                found.problems.append(Problem(error.code, f"{name}: {error.message}", rule))
-            except ValueError as error:
+        for (name, tensor), route in zip(source.items(), self._routed(list(source)), strict=True):
+            if isinstance(route, ValueError):
                 rule = self.number_of(name)
-                found.problems.append(Problem("E531", f"{name}: {error}", rule))
+                found.problems.append(Problem("E531", f"{name}: {route}", rule))
+                continue
+            try:
+                self._send(name, tensor, route, found, joins)
+            except WeightsError as error:
+                found.problems.append(Problem(error.code, f"{name}: {error.message}", route[0]))
+            except ValueError as error:
+                found.problems.append(Problem("E531", f"{name}: {error}", route[0]))
         for (target, how, axis), parts in joins.items():
             self._join(target, how, axis, parts, found)
         return found
+
+    def _routed(self, names: Sequence[str]) -> Iterator[Row | ValueError]:
+        """Route all names, or say of each what makes its arithmetic impossible."""
+        try:
+            yield from self._names.routes(names)
+        except ValueError:
+            for name in names:
+                try:
+                    yield self._names.route(name)
+                except ValueError as error:
+                    yield error
 
     def number_of(self, name: str) -> int:
         """Return the first rule that matches a name, or -1."""
@@ -152,10 +166,11 @@ class RuleSet:
         self,
         name: str,
         tensor: Tensor,
+        route: Row,
         found: Mapped,
         joins: dict[tuple[str, str, int], list[tuple[int, int, Value]]],
     ) -> None:
-        number, texts = self._names.route(name)
+        number, *texts = route
         value = leaf(name, tensor)
         if number < 0:
             found.routes[name] = (-1, (name,))
@@ -172,14 +187,14 @@ class RuleSet:
                 raise WeightsError("E530", "only the last operation may give several tensors")
             values = applied(operation, values)
         part = int(texts[-1]) if rule.join else 0
-        texts = texts[: len(rule.to)]
+        targets = tuple(texts[: len(rule.to)])
         if self._numbered[number]:
-            texts = self._indexed.numbered(name, number, len(values))
-        if len(texts) != len(values):
-            message = f"the rule gives {len(values)} tensors and names {len(texts)}"
+            targets = self._indexed.numbered(name, number, len(values))
+        if len(targets) != len(values):
+            message = f"the rule gives {len(values)} tensors and names {len(targets)}"
             raise WeightsError("E530", message)
-        found.routes[name] = (number, texts)
-        for target, result in zip(texts, values, strict=True):
+        found.routes[name] = (number, targets)
+        for target, result in zip(targets, values, strict=True):
             if rule.join:
                 joins[target, rule.join.how, rule.join.axis].append((part, number, result))
             else:

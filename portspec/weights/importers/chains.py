@@ -33,7 +33,7 @@ def chained(stages: Sequence[Sequence[Rule]], names: Sequence[str]) -> dict[str,
     new = list(names)
     for stage in stages:
         routes = RuleSet(stage).routes(new)
-        new = [texts[0] if texts else name for name, (_, texts) in zip(new, routes, strict=True)]
+        new = [texts[0] if texts else name for name, (_, *texts) in zip(new, routes, strict=True)]
     return dict(zip(names, new, strict=True))
 
 

@@ -65,7 +65,7 @@ def _wrong(
     routes = zip(source, RuleSet(rules).routes(source), strict=True)
     return [
         name
-        for name, (rule, texts) in routes
+        for name, (rule, *texts) in routes
         if not _right(
             _route(rules[rule], texts) if rule >= 0 else ((name,), ""), name, wanted, target
         )
