@@ -18,6 +18,7 @@ GATES = [
     "checkpoint",
     "surfaces",
     "mapping",
+    "conversion",
     "strict_load",
     "parity.transformer",
     "parity.vae",

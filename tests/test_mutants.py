@@ -152,6 +152,7 @@ DENOISING = "fastvideo/pipelines/stages/denoising.py"
 TESTS = "tests/local_tests/skyreels_v2"
 TRANSFORMER_TEST = f"{TESTS}/test_skyreels_v2_transformer_parity.py"
 SMOKE_TEST = "tests/local_tests/pipelines/test_skyreels_v2_pipeline_smoke.py"
+SCRIPT = "scripts/checkpoint_conversion/skyreels_v2_to_diffusers.py"
 EXAMPLE = "examples/inference/basic/basic_skyreels_v2.py"
 
 
@@ -562,6 +563,38 @@ GATE_FAULTS = [
         "load_and_generate",
     ),
     TreeFault(
+        "a rule of the conversion script that sends a layer elsewhere",
+        "conversion",
+        SCRIPT,
+        r'[r"blocks.\1.norm2.\2"]',
+        r'[r"blocks.\1.norm3.\2"]',
+        "E502 blocks.0.norm2",
+    ),
+    TreeFault(
+        "a conversion script that reads beside the tensor",
+        "conversion",
+        SCRIPT,
+        "[view[done:]], run.start + done)",
+        "[view[done:]], run.start + done - 2)",
+        "E510",
+    ),
+    TreeFault(
+        "a converted config with a key that FastVideo would lose",
+        "conversion",
+        SCRIPT,
+        '"ffn_dim": 13824',
+        '"ffn_width": 13824',
+        "E410",
+    ),
+    TreeFault(
+        "a tokenizer that is not copied",
+        "conversion",
+        SCRIPT,
+        "shutil.copyfile(source, draft / file)",
+        "(draft / file).touch()",
+        "E502 tokenizer/",
+    ),
+    TreeFault(
         "a network of another class",
         "strict_load",
         "checkpoint:transformer/config.json",
@@ -610,7 +643,7 @@ def test_gate_catches(
     assert fault.says in result.message
 
 
-@pytest.mark.parametrize("name", ["mapping", "parity.transformer", "pipeline.parity"])
+@pytest.mark.parametrize("name", ["mapping", "conversion", "parity.transformer", "pipeline.parity"])
 def test_without_a_fault_the_gate_passes(name: str, proven: Built, runner: Runner) -> None:
     """Run in the same way on what was built, it passes: it is the fault that it catches."""
     assert _run(proven, runner, name).status == "pass"
@@ -619,6 +652,8 @@ def test_without_a_fault_the_gate_passes(name: str, proven: Built, runner: Runne
 def _run(proven: Built, runner: Runner, name: str) -> GateResult:
     """Run one gate on the tree as it is now, without those that it usually waits for."""
     gates = {gate.name: gate for gate in prepare(proven.judgement(), Settings()).gates.gates}
-    before = ["surfaces"] if name in ("mapping", "strict_load") else []  # which they read
+    before = (
+        ["surfaces"] if name in ("mapping", "conversion", "strict_load") else []
+    )  # which they read
     chosen = [replace(gates[n], after=()) for n in (*before, name)]
     return runner.run(chosen, {}, lambda _name, _result: None)[name]

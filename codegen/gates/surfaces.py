@@ -16,7 +16,7 @@ from portspec.cache import sha256
 from portspec.codegen.gates import GateContext, load_ref, plain
 from portspec.gates.result import Gate, Outcome
 
-_LIBRARY_KEYS = (
+LIBRARY_KEYS = (
     "_name_or_path",
     "transformers_version",
     "model_type",
@@ -152,10 +152,10 @@ def _native(component: Mapping[str, Any], hub: str) -> dict[str, Any]:
     from fastvideo.registry import get_pipeline_config_cls_from_name
 
     pipeline_config = get_pipeline_config_cls_from_name(hub)()
-    config = _config(pipeline_config, component)
+    config = pipeline_part(pipeline_config, component)
     for name in component["whole"]:
         setattr(config, name, True)
-    published = {k: v for k, v in component["args"].items() if k not in _LIBRARY_KEYS}
+    published = {k: v for k, v in component["args"].items() if k not in LIBRARY_KEYS}
     if component["config_class"]:
         published["architectures"] = [component["class_name"]]
     config.update_model_arch(published)
@@ -177,7 +177,7 @@ def _native(component: Mapping[str, Any], hub: str) -> dict[str, Any]:
     }
 
 
-def _config(pipeline_config: Any, component: Mapping[str, Any]) -> Any:
+def pipeline_part(pipeline_config: Any, component: Mapping[str, Any]) -> Any:
     """Return the component's config out of the pipeline's, which is this process's own to change."""
     from portspec.codegen.facts import KINDS
 

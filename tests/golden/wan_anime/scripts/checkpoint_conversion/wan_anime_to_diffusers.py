@@ -29,6 +29,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections import defaultdict
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -48,6 +49,7 @@ from threading import Lock
 from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
+from typing import TypeVar
 
 # By variant, then by component. A rule is (pattern, names, operations, join); the first that matches a name
 # wins, and a name that none matches stays. `drop` gives patterns of names that go nowhere, with the reason.
