@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portspec.backend import GatePlan, GateSettings, SourceDistribution
 from portspec.codegen.facts import PACKAGES
@@ -84,6 +84,22 @@ class FastVideo:
         context = gates.GateContext(port, self._index(port.tree), settings.local, settings.weights)
         variables = gates.environment_variables(port.tree.root)
         return GatePlan(tuple(gates.declare_all(context)), variables, gates.PRELOAD)
+
+    def look_at(
+        self, root: Path, reference: str, config: Mapping[str, Any], out: Path, tables: Path
+    ) -> GatePlan:
+        """Return a gate that builds a class on the meta device."""
+        from portspec.codegen import gates
+        from portspec.gates.result import Gate
+
+        args = {
+            "reference": reference,
+            "config": dict(config),
+            "out": str(out),
+            "tables": str(tables),
+        }
+        gate = Gate("surface", reference, "portspec.codegen.classes", args)
+        return GatePlan((gate,), gates.environment_variables(root), ())
 
     def skeleton(self, family: str) -> str:
         """Return a commented spec."""

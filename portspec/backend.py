@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from portspec.errors import Diagnostic, UsageError
 
@@ -102,6 +102,12 @@ class Backend(Protocol):
 
     def gates(self, port: Port, settings: GateSettings) -> GatePlan:
         """Return the gates of a port whose tree is as it will be when they run."""
+        ...
+
+    def look_at(
+        self, root: Path, reference: str, config: Mapping[str, Any], out: Path, tables: Path
+    ) -> GatePlan:
+        """Return one gate that builds a class, and writes its surface and its own rename tables."""
         ...
 
     def skeleton(self, family: str) -> str:

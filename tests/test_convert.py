@@ -257,9 +257,60 @@ def test_the_certificate_holds_against_what_must_come_out(
     assert run(*check, "--against", "converted/vae") == CLEAN
     said = capsys.readouterr()
     assert "194 tensors" in said.err
-    assert "only numbers can tell apart" in said.err
+    assert "only parity.vae can tell apart" in said.err
     assert run(*check, "--against", "converted/transformer") == FINDINGS
     assert "E501" in capsys.readouterr().out
+
+
+def test_kept_names_prove_the_rules_against_the_official_class(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("map", "check", SPEC, "transformer", "--against", "official") == CLEAN
+    told = capsys.readouterr().err
+    assert "1,095 tensors, 57,153,966,336 bytes: 1,093 renamed" in told
+    assert (
+        "only parity.transformer can tell apart: blocks.{0-39}.attn{1-2}.(norm_k | norm_q)" in told
+    )
+
+
+def test_a_native_class_proves_its_own_tables(
+    workspace: Path, released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for component in ("transformer", "vae", "text_encoder"):
+        given = ("map", "check", SPEC, component, "--native", "--target", released)
+        assert run(*given) == CLEAN
+    told = capsys.readouterr().err
+    assert "1,095 tensors, 57,153,966,336 bytes: 732 renamed" in told
+    assert "242 tensors, 22,723,641,344 bytes: 24 renamed" in told
+
+
+def test_a_row_that_is_missing_in_a_native_class_is_found(
+    workspace: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "fastvideo/configs/models/dits/wanvideo.py"
+    row = 'r"^blocks\\.(\\d+)\\.attn1\\.to_out\\.0\\.(.*)$": r"blocks.\\1.to_out.\\2",'
+    text = path.read_text(encoding="utf-8")
+    assert row in text
+    path.write_text(text.replace(row, ""), encoding="utf-8")
+    assert run("map", "check", SPEC, "transformer", "--native", "--target", copy) == FINDINGS
+    told = capsys.readouterr().out
+    assert "E501" in told
+    assert "E502" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("check", SPEC, "tokenizer"), "keeps no published names of tokenizer"),
+        (("check", SPEC, "scheduler"), "converts no scheduler"),
+        (("check", SPEC, "scheduler", "--native"), "no native class with weights"),
+    ],
+)
+def test_what_has_no_names_cannot_be_proved(
+    workspace: Path, arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("map", *arguments) == USAGE
+    assert says in capsys.readouterr().err
 
 
 def test_the_table_shows_every_tensor(release: Path, capsys: pytest.CaptureFixture[str]) -> None:

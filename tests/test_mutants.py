@@ -590,8 +590,8 @@ GATE_FAULTS = [
         "a tokenizer that is not copied",
         "conversion",
         SCRIPT,
-        "shutil.copyfile(source, draft / file)",
-        "(draft / file).touch()",
+        "shutil.copyfileobj(original, copy)",
+        "copy.truncate()",
         "E502 tokenizer/",
     ),
     TreeFault(

@@ -18,6 +18,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+from portspec import weights
 from portspec.cache import sha256
 from portspec.codegen.facts import PACKAGES
 from portspec.codegen.index import FastVideoIndex
@@ -255,6 +256,7 @@ def _programs_digest() -> str:
     """Hash what runs gates, judges them, and what they run: a changed proof proves anew."""
     folders = (Path(runner.__file__).parent, Path(__file__).parent, RUNTIME, RUNTIME.parent)
     files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    files += sorted(Path(weights.__file__).parent.rglob("*.py"))
     return sha256(*(path.read_bytes() for path in files))
 
 

@@ -20,11 +20,12 @@ from typing import Any
 from unittest import mock
 
 from portspec.cache import sha256
+from portspec.codegen.classes import LIBRARY_KEYS, distinct, official
 from portspec.codegen.emitters.conversion_script import script_path
 from portspec.codegen.gates import GateContext, load_ref, plain
 from portspec.codegen.gates.mapping import key_map
 from portspec.codegen.gates.strict_load import compare
-from portspec.codegen.gates.surfaces import LIBRARY_KEYS, distinct, pipeline_part, surfaces_path
+from portspec.codegen.gates.surfaces import pipeline_part, surfaces_path
 from portspec.gates.result import Gate, Outcome
 from portspec.port import Port, ResolvedComponent
 from portspec.weights.conversion import configs, declaration
@@ -172,9 +173,8 @@ def _source(component: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _official(component: Mapping[str, Any]) -> Any:
-    cls, args = load_ref(component["definition"]), component["args"]
-    config = component["config_class"]
-    return cls(load_ref(config)(**args)) if config else cls(**args)
+    config_class = load_ref(component["config_class"]) if component["config_class"] else None
+    return official(load_ref(component["definition"]), config_class, component["args"])
 
 
 def _write_assets(assets: Mapping[str, Mapping[str, Any]], release: Path) -> None:

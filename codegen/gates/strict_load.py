@@ -13,9 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from portspec.codegen.classes import distinct
 from portspec.codegen.gates import GateContext
 from portspec.codegen.gates.mapping import key_map
-from portspec.codegen.gates.surfaces import distinct, surfaces_path
+from portspec.codegen.gates.surfaces import surfaces_path
 from portspec.codegen.mapping import KeyMap
 from portspec.gates.result import Gate, Outcome
 

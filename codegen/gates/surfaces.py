@@ -13,16 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from portspec.cache import sha256
+from portspec.codegen.classes import LIBRARY_KEYS, distinct, official
 from portspec.codegen.gates import GateContext, load_ref, plain
 from portspec.gates.result import Gate, Outcome
-
-LIBRARY_KEYS = (
-    "_name_or_path",
-    "transformers_version",
-    "model_type",
-    "tokenizer_class",
-    "torch_dtype",
-)
 
 
 def declare(context: GateContext) -> Iterator[Gate]:
@@ -115,20 +108,6 @@ def _numel(shape: list[int]) -> int:
     return total
 
 
-def distinct(module: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a module's tensors, each once, and the further names of those that are tied."""
-    first: dict[int, str] = {}
-    tensors: dict[str, Any] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) in first:
-            aliases[name] = first[id(tensor)]
-        else:
-            first[id(tensor)] = name
-            tensors[name] = tensor
-    return tensors, aliases
-
-
 def _shapes(tensors: Mapping[str, Any]) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
@@ -136,12 +115,9 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, list[int]]:
 def _official(component: Mapping[str, Any]) -> dict[str, list[int]]:
     import torch
 
-    cls, args = load_ref(component["definition"]), component["args"]
+    config_class = load_ref(component["config_class"]) if component["config_class"] else None
     with torch.device("meta"):
-        if component["config_class"]:
-            module = cls(load_ref(component["config_class"])(**args))
-        else:
-            module = cls(**args)
+        module = official(load_ref(component["definition"]), config_class, component["args"])
     return _shapes(distinct(module)[0])
 
 

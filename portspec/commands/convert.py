@@ -34,10 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     spec_argument(parser)
     parser.add_argument(
         "--weights",
-        metavar="PATH",
-        type=Path,
+        metavar="WHERE",
         required=True,
-        help="folder of the published release",
+        help="the published release: a folder, or hf://owner/name, which is read without staging it",
     )
     parser.add_argument(
         "--out", metavar="PATH", type=Path, help="folder to write, which must not be there yet"
@@ -69,6 +68,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import UsageError, errors_in
     from portspec.weights.conversion import plan_conversion, variant_of
     from portspec.weights.engine.convert import outside
+    from portspec.weights.engine.hub import place
     from portspec.weights.engine.layout import SHARD_BYTES
     from portspec.weights.report import raised
 
@@ -77,11 +77,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     port = port_of(options.spec, settings_of(argparse.Namespace(target=options.target)))
     variant = variant_of(port, options.variant)
     with raised():
+        weights = place(options.weights)
         if options.out:
-            outside(options.out, options.weights)
-        found, findings = plan_conversion(
-            port, variant, options.weights, options.shard_size or SHARD_BYTES
-        )
+            outside(options.out, weights)
+        found, findings = plan_conversion(port, variant, weights, options.shard_size or SHARD_BYTES)
     console.findings(findings, "text")
     if errors_in(findings):
         return FINDINGS

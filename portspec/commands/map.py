@@ -14,12 +14,17 @@ from portspec.commands import (
     port_of,
     settings_of,
     spec_argument,
+    target_of,
     target_option,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portspec.console import Console
+    from portspec.errors import Diagnostic
     from portspec.port import Port, ResolvedComponent
+    from portspec.weights.certificate import Certificate
     from portspec.weights.conversion import Rules
     from portspec.weights.engine.ops import Operation
     from portspec.weights.engine.rules import Rule
@@ -48,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "component", metavar="COMPONENT", help="the component whose rules are meant"
         )
         verb.add_argument(
-            "--source", metavar="PATH", type=Path, required=True, help="a published checkpoint"
+            "--source",
+            metavar="WHERE",
+            help="a published checkpoint, or a kept surface; by default the one that the spec names",
         )
         if name == "check":
-            text = "a checkpoint with the names and shapes that must come out"
-            verb.add_argument("--against", metavar="PATH", type=Path, help=text)
+            text = "what must come out: a checkpoint, a kept surface, or `official` for the official class"
+            verb.add_argument("--against", metavar="WHERE", help=text)
+            text = "prove the native class's own tables, from the official class on, and not the conversion"
+            verb.add_argument("--native", action="store_true", help=text)
         verb.add_argument(
             "--variant", metavar="NAME", help="variant of the spec; the first if left out"
         )
@@ -61,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     verb = verbs.add_parser("suggest", help=_SUGGEST, description=f"{_SUGGEST.capitalize()}.")
     for side in ("source", "target"):
-        verb.add_argument(side, metavar=side.upper(), type=Path, help=f"the {side}'s checkpoint")
+        verb.add_argument(
+            side, metavar=side.upper(), help=f"the {side}'s checkpoint, or kept surface"
+        )
     format_option(verb, ("text", "json"))
 
 
@@ -75,13 +86,15 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _check(options: argparse.Namespace, console: Console) -> int:
-    from portspec.errors import Diagnostic, errors_in
+    from portspec.errors import Diagnostic
     from portspec.weights.certificate import certify
     from portspec.weights.conversion import own_names
 
+    if options.native:
+        return _check_native(options, console)
     port, component, rules = _rules(options, options.spec)
-    source = own_names(_surface(options.source), component)
-    against = _surface(options.against) if options.against else None
+    source = own_names(_source(options, port), component)
+    against = _against(options, port, component)
     shapes = None if against is None else {n: tensor.shape for n, tensor in against.items()}
     certificate = certify(source, shapes, rules.set)
     base = ("components", component.name, "conversion")
@@ -91,6 +104,17 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         )
         for f in certificate.findings
     ]
+    return _certified(options, console, certificate, found)
+
+
+def _certified(
+    options: argparse.Namespace,
+    console: Console,
+    certificate: Certificate,
+    found: Sequence[Diagnostic],
+) -> int:
+    from portspec.errors import errors_in
+
     console.findings(found, options.format)
     if options.format == "text":
         console.say(
@@ -99,16 +123,70 @@ def _check(options: argparse.Namespace, console: Console) -> int:
             f"{certificate.dropped_keys:,} dropped ({certificate.dropped_bytes:,} bytes)"
         )
         for line in certificate.look_alikes:
-            console.say(f"only numbers can tell apart: {line}")
+            console.say(f"only parity.{options.component} can tell apart: {line}")
     return FINDINGS if errors_in(found) else CLEAN
+
+
+def _check_native(options: argparse.Namespace, console: Console) -> int:
+    """Prove by what tables the native class renames what the official class publishes, there and back."""
+    from portspec.errors import Diagnostic, Place
+    from portspec.weights.built import built
+    from portspec.weights.certificate import certify
+    from portspec.weights.conversion import variant_of
+    from portspec.weights.native import native_rules, returning
+    from portspec.weights.report import raised
+
+    port = port_of(options.spec, settings_of(options))
+    component = _component(options, port)
+    target = target_of(settings_of(options), console)
+    args = component.args.get(variant_of(port, options.variant), {})
+    references = (component.spec.definition or "", component.native or "")
+    with raised():
+        official, native = (built(target.backend, target.tree.root, r, args) for r in references)
+    rules = native_rules(native.tables, component.spec.unused)
+    shapes = {name: tensor.shape for name, tensor in native.surface.items()}
+    certificate = certify(official.surface, shapes, rules)
+    findings = [*certificate.findings, *returning(official.surface, rules, native.tables)]
+    place = Place(references[1])
+    # A class serves many checkpoints, so a row that this one does not meet is none of its faults.
+    codes = {"E506": "W506", "E507": "W506"}
+    found = [Diagnostic(codes.get(f.code, f.code), f.message, place, "", "K8") for f in findings]
+    return _certified(options, console, certificate, found)
+
+
+def _source(options: argparse.Namespace, port: Port) -> dict[str, Tensor]:
+    """Return the published names: those of a checkpoint, or those that are kept beside the spec."""
+    from portspec.errors import UsageError
+
+    kept = port.surfaces.get(options.component)
+    if options.source is None and kept is None:
+        remedy = "Give a checkpoint with --source, or a surface with `conversion.surface`."
+        raise UsageError(f"{options.spec} keeps no published names of {options.component}", remedy)
+    return _surface(options.source or str(kept))
+
+
+def _against(
+    options: argparse.Namespace, port: Port, component: ResolvedComponent
+) -> dict[str, Tensor] | None:
+    """Return what must come out, if it is said."""
+    from portspec.backend import backends
+    from portspec.weights.built import built
+    from portspec.weights.conversion import variant_of
+    from portspec.weights.report import raised
+
+    if options.against != "official":
+        return _surface(options.against) if options.against else None
+    args = component.args.get(variant_of(port, options.variant), {})
+    with raised():
+        return built(backends()[0], Path.cwd(), component.spec.definition or "", args).surface
 
 
 def _show(options: argparse.Namespace, console: Console) -> int:
     from portspec.weights.conversion import own_names
     from portspec.weights.report import shown
 
-    _, component, rules = _rules(options, options.spec)
-    mapped = rules.set.apply(own_names(_surface(options.source), component))
+    port, component, rules = _rules(options, options.spec)
+    mapped = rules.set.apply(own_names(_source(options, port), component))
     rows = [
         {"from": name, "to": list(targets), "rule": _pattern(rules, rule)}
         for name, (rule, targets) in mapped.routes.items()
@@ -132,9 +210,9 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
     from portspec.weights.conversion import own_names
     from portspec.weights.report import shown
 
-    _, component, old = _rules(options, options.spec)
+    port, component, old = _rules(options, options.spec)
     _, _, new = _rules(options, options.other)
-    source = own_names(_surface(options.source), component)
+    source = own_names(_source(options, port), component)
     changes = rerouted(source, old.set, new.set)
     if options.format == "json":
         rows: list[dict[str, Any]] = [
@@ -232,24 +310,46 @@ def _told(targets: tuple[str, ...]) -> str:
 
 def _rules(options: argparse.Namespace, spec: Path) -> tuple[Port, ResolvedComponent, Rules]:
     from portspec.errors import UsageError
-    from portspec.suggest import did_you_mean
     from portspec.weights.conversion import rules_of, variant_of
 
     port = port_of(spec, settings_of(argparse.Namespace(target=options.target)))
-    component = port.components.get(options.component)
-    if component is None or component.spec.conversion is None:
-        known = [name for name, c in port.components.items() if c.spec.conversion]
-        hint = did_you_mean(options.component, known, f"There are {', '.join(known) or 'none'}.")
-        raise UsageError(f"{spec} converts no {options.component}", hint)
+    component = _component(options, port, converted=True)
     try:
         return port, component, rules_of(component, variant_of(port, options.variant))
     except ValueError as error:  # only where the named variant lacks what another has
         raise UsageError(f"{spec}: {error}", "portspec check says where.") from error
 
 
-def _surface(path: Path) -> dict[str, Tensor]:
-    from portspec.weights.engine.sources import read_tensors
+def _component(
+    options: argparse.Namespace, port: Port, converted: bool = False
+) -> ResolvedComponent:
+    """Return the component that is meant.
+
+    Raises:
+        UsageError: E901 there is none of that name, or it has not what is asked for.
+    """
+    from portspec.errors import UsageError
+    from portspec.suggest import did_you_mean
+
+    known = {n: c for n, c in port.components.items() if _suits(c, converted)}
+    if options.component not in known:
+        hint = did_you_mean(
+            options.component, list(known), f"There are {', '.join(known) or 'none'}."
+        )
+        what = "converts no" if converted else "has no native class with weights for"
+        raise UsageError(f"{options.spec} {what} {options.component}", hint)
+    return known[options.component]
+
+
+def _suits(component: ResolvedComponent, converted: bool) -> bool:
+    return bool(
+        component.spec.conversion if converted else component.is_stateful and component.native
+    )
+
+
+def _surface(where: str) -> dict[str, Tensor]:
     from portspec.weights.report import raised
+    from portspec.weights.surface import surface_at
 
     with raised():
-        return read_tensors(path)
+        return surface_at(where)

@@ -1,4 +1,4 @@
-"""`portspec surface`: what a checkpoint holds, from headers alone."""
+"""`portspec surface`: what a checkpoint or a class holds, without reading or making a tensor."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portspec.commands import CLEAN, format_option
+from portspec.commands import CLEAN, format_option, settings_of, target_of, target_option
 
 if TYPE_CHECKING:
     from portspec.console import Console
     from portspec.weights.engine.tensors import Tensor
 
-HELP = "list the tensors of a checkpoint: name, element type, shape"
-EXAMPLE = "portspec surface weights/transformer"
+HELP = "list the tensors of a checkpoint or of a class: name, element type, shape"
+EXAMPLE = "portspec surface hf://Wan-AI/Wan2.1-T2V-1.3B/Wan2.1_VAE.pth"
+_WHERE = (
+    "a .safetensors, .pth, .pt, .bin or .ckpt file, an index of shards, a folder with one of them, "
+    "any of these as hf://owner/name[@revision]/path, or a class as module:Class"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    text = "a .safetensors, .pth, .pt, .bin or .ckpt file, an index of shards, or a folder with one of them"
-    parser.add_argument("path", metavar="PATH", type=Path, help=text)
+    parser.add_argument("where", metavar="WHERE", help=_WHERE)
+    text = "config.json that a class is built with; its own defaults if left out"
+    parser.add_argument("--config", metavar="PATH", type=Path, help=text)
+    target_option(parser)
     format_option(parser, ("text", "json"))
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print every tensor, in the order of the file, and their sum."""
-    from portspec.weights.report import raised
-
-    with raised():
-        from portspec.weights.engine.sources import read_tensors
-
-        tensors = read_tensors(options.path)
+    tensors = _tensors(options, console)
     if options.format == "json":
         rows = {name: {"dtype": t.dtype, "shape": list(t.shape)} for name, t in tensors.items()}
         console.out(json.dumps(rows, indent=2) + "\n")
@@ -39,6 +40,23 @@ def run(options: argparse.Namespace, console: Console) -> int:
     console.out("".join(f"{_line(name, tensor)}\n" for name, tensor in tensors.items()))
     console.say(_sum(tensors))
     return CLEAN
+
+
+def _tensors(options: argparse.Namespace, console: Console) -> dict[str, Tensor]:
+    from portspec.weights.built import REFERENCE, built, is_installed, read_config
+    from portspec.weights.report import raised
+    from portspec.weights.surface import surface_at
+
+    with raised():
+        if not REFERENCE.fullmatch(options.where):
+            return surface_at(options.where)
+        config = read_config(options.config)
+        if options.target is None and is_installed(options.where):
+            from portspec.backend import backends
+
+            return built(backends()[0], Path.cwd(), options.where, config).surface
+        target = target_of(settings_of(options), console)
+        return built(target.backend, target.tree.root, options.where, config).surface
 
 
 def _line(name: str, tensor: Tensor) -> str:

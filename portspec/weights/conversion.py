@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from portspec.errors import Diagnostic, Place, UsageError
@@ -13,6 +12,7 @@ from portspec.load import KeyPath
 from portspec.port import Port, ResolvedComponent
 from portspec.spec import ConversionRule
 from portspec.weights.engine.convert import Component, Fault, Plan, declared, plan
+from portspec.weights.engine.hub import Location
 from portspec.weights.engine.layout import SHARD_BYTES, json_text
 from portspec.weights.engine.names import evaluate
 from portspec.weights.engine.rules import Rule, RuleSet
@@ -139,7 +139,7 @@ def engine_rule(rule: ConversionRule, values: Mapping[str, int]) -> Rule:
 
 
 def plan_conversion(
-    port: Port, variant: str, root: Path, shard_bytes: int = SHARD_BYTES
+    port: Port, variant: str, root: Location, shard_bytes: int = SHARD_BYTES
 ) -> tuple[Plan, list[Diagnostic]]:
     """Plan the conversion of published weights below `root`, and say what speaks against it."""
     converted = [c for c in port.components.values() if c.spec.conversion]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from portspec.weights.engine.hub import SCHEME, place
+from portspec.weights.engine.sources import INDEX, read_tensors
 from portspec.weights.engine.tensors import Tensor, WeightsError, checked
 
 
@@ -26,6 +28,17 @@ def read_surface(path: Path) -> dict[str, Tensor]:
         raise WeightsError("E540", message, str(path), remedy)
     rows = {n: checked(r["dtype"], tuple(r["shape"]), n, str(path)) for n, r in table.items()}
     return {name: Tensor(kind.dtype, kind.shape, str(path), 0) for name, kind in rows.items()}
+
+
+def surface_at(where: str) -> dict[str, Tensor]:
+    """Return what a checkpoint holds: a file, an index, a folder, `hf://owner/name/...`, or a kept surface.
+
+    Raises:
+        WeightsError: As `read_tensors`, `place` and `read_surface` do.
+    """
+    if where.endswith(".json") and not where.endswith(INDEX) and not where.startswith(SCHEME):
+        return read_surface(Path(where))
+    return read_tensors(place(where))
 
 
 def _is_row(row: Any) -> bool:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from math import prod
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from portspec.weights.engine.hub import SCHEME, HubPath, place
 from portspec.weights.engine.ops.cast import Cast
 from portspec.weights.engine.ranges import Run, Runs, cut
 from portspec.weights.engine.rules import Value
@@ -17,11 +17,17 @@ from portspec.weights.engine.tensors import BITS, TORCH_NAMES, WeightsError, cut
 PIECE = 4 * 1024**2  # elements that are computed at once
 
 
+def is_remote(file: str) -> bool:
+    """Tell whether a file lies on the hub."""
+    return file.startswith(SCHEME)
+
+
 class Files:
     """Source files, each opened once, read by position."""
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
+        self._remote: dict[str, BinaryIO] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Files:
@@ -53,6 +59,19 @@ class Files:
 
     def _fill(self, view: memoryview, run: Run) -> None:
         done = 0
+        if is_remote(run.file):
+            file = self._remote.get(run.file)
+            if file is None:
+                file = self._remote[run.file] = self._stack.enter_context(
+                    place(run.file).open("rb")
+                )
+            file.seek(run.start)
+            while done < len(view):
+                got = file.readinto(view[done:])  # type: ignore[attr-defined]
+                if not got:
+                    raise cut_off(run.file)
+                done += got
+            return
         while done < len(view):
             got = os.preadv(self.descriptor(run.file), [view[done:]], run.start + done)
             if not got:
@@ -142,5 +161,8 @@ def sources_of(value: Value) -> set[str]:
 
 def fingerprint(file: str) -> list[Any]:
     """Return what tells whether a file is still the same."""
-    stat = Path(file).stat()
+    path = place(file)
+    if isinstance(path, HubPath):
+        return [file, *path.stat()]
+    stat = path.stat()
     return [file, stat.st_size, stat.st_mtime_ns, stat.st_ino]

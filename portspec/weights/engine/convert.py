@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portspec.weights.engine.compute import fingerprint
+from portspec.weights.engine.hub import Location
 from portspec.weights.engine.layout import SHARD_BYTES, Shard, index_text, lay_out
 from portspec.weights.engine.ops import Operation
 from portspec.weights.engine.rules import Join, Mapped, Problem, Rule, RuleSet, Value, cast
@@ -108,7 +109,7 @@ def _declared_join(
 def plan(
     components: Sequence[Component],
     texts: Mapping[str, str],
-    root: Path,
+    root: Location,
     shard_bytes: int = SHARD_BYTES,
 ) -> Plan:
     """Plan the conversion of the published weights below `root`, from headers alone.
@@ -165,7 +166,7 @@ def _add(job: Job, converted: Converted, stem: str) -> None:
         job.texts[index] = index_text(converted.shards, converted.outputs)
 
 
-def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict[str, Tensor]:
+def _own(component: Component, root: Location, owners: Owners, seen: Owners) -> dict[str, Tensor]:
     """Return the component's tensors without its prefix, and note whose each tensor is.
 
     Raises:
@@ -197,7 +198,7 @@ def _own(component: Component, root: Path, owners: Owners, seen: Owners) -> dict
 _NUMBERED = re.compile(r"(.*)-(\d+)-of-(\d+)(\.\w+)")
 
 
-def _whole(paths: Sequence[Path]) -> None:
+def _whole(paths: Sequence[Location]) -> None:
     """Refuse some shards of a set without the others.
 
     Raises:
@@ -217,7 +218,7 @@ def _whole(paths: Sequence[Path]) -> None:
             _is_there(shard, there)
 
 
-def _is_there(shard: Path, there: set[Path]) -> None:
+def _is_there(shard: Location, there: set[Location]) -> None:
     if shard not in there:
         remedy = "Fetch it; the download may have stopped."
         raise WeightsError("E527", f"the shard {shard.name} is missing", str(shard), remedy)
@@ -235,13 +236,13 @@ def _unowned(seen: Owners, owners: Owners) -> Iterator[Fault]:
         yield Fault(seen[file, names[0]], "E538", message, -1, file, remedy)
 
 
-def _assets(component: Component, root: Path, texts: Mapping[str, str]) -> dict[str, Path]:
+def _assets(component: Component, root: Location, texts: Mapping[str, str]) -> dict[str, Location]:
     """Return the files to copy into the component's folder.
 
     Raises:
         WeightsError: E536 there is none; E528 one lies outside the release; E533 two have one name.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, Location] = {}
     for glob in component.assets:
         for path in _matching(root, glob):
             inside(path, root)
@@ -253,7 +254,7 @@ def _assets(component: Component, root: Path, texts: Mapping[str, str]) -> dict[
     return found
 
 
-def _matching(root: Path, glob: str) -> list[Path]:
+def _matching(root: Location, glob: str) -> list[Location]:
     """Return the files that a pattern matches below a folder.
 
     Raises:
@@ -263,7 +264,7 @@ def _matching(root: Path, glob: str) -> list[Path]:
         remedy = "Write the pattern from the folder on, with forward slashes."
         raise WeightsError("E528", f"the pattern {glob} leads out of the folder", str(root), remedy)
     try:
-        every = sorted(root.glob(glob))
+        every: list[Location] = sorted(root.glob(glob))
     except (ValueError, NotImplementedError) as error:
         raise WeightsError("E536", f"{glob} is no pattern: {error}", str(root), _RELEASE) from error
     for path in every:
@@ -276,7 +277,7 @@ def _matching(root: Path, glob: str) -> list[Path]:
     return found
 
 
-def outside(out: Path, root: Path) -> None:
+def outside(out: Path, root: Location) -> None:
     """Refuse to write into the release.
 
     Raises:

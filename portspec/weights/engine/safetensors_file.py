@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
+from portspec.weights.engine.hub import Location
 from portspec.weights.engine.tensors import BITS, Tensor, TensorType, WeightsError, checked
 
 LONGEST_HEADER = 100_000_000
 _BROKEN = "Fetch the file again; what it holds cannot be told."
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Location) -> dict[str, Tensor]:
     """Read what a file holds, by name, without reading a tensor.
 
     Raises:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
+from portspec.weights.engine.hub import Location, place
 from portspec.weights.engine.safetensors_file import read_safetensors
 from portspec.weights.engine.tensors import Tensor, WeightsError
 from portspec.weights.engine.torch_file import read_torch
@@ -17,7 +17,7 @@ INDEX = ".index.json"
 _TOGETHER = "Fetch the index and its shards together."
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Location) -> dict[str, Tensor]:
     """Read a file, the shards of an index, or the one checkpoint of a folder.
 
     Raises:
@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     )
 
 
-def read_several(paths: Iterable[Path], root: Path) -> dict[str, Tensor]:
+def read_several(paths: Iterable[Location], root: Location) -> dict[str, Tensor]:
     """Read several files below a folder as one checkpoint.
 
     Raises:
@@ -50,7 +50,7 @@ def read_several(paths: Iterable[Path], root: Path) -> dict[str, Tensor]:
     return found
 
 
-def inside(path: Path, root: Path) -> None:
+def inside(path: Location, root: Location) -> None:
     """Refuse a file that lies, or leads, out of a folder.
 
     A snapshot in the hub's cache is made of links to files beside it, so there the cached repository counts.
@@ -69,7 +69,7 @@ def inside(path: Path, root: Path) -> None:
         raise WeightsError("E528", f"this leads out of {root}", str(path), remedy)
 
 
-def _merge(found: dict[str, Tensor], more: Mapping[str, Tensor], path: Path) -> None:
+def _merge(found: dict[str, Tensor], more: Mapping[str, Tensor], path: Location) -> None:
     for name in more:
         if name in found:
             remedy = "Leave one of the files out; which one is right cannot be told."
@@ -78,7 +78,7 @@ def _merge(found: dict[str, Tensor], more: Mapping[str, Tensor], path: Path) -> 
     found.update(more)
 
 
-def _only(folder: Path) -> Path:
+def _only(folder: Location) -> Location:
     """Return the checkpoint of a folder: its index, or its only file of weights."""
     names = sorted(p for p in folder.iterdir() if p.name.endswith(INDEX))
     names = names or sorted(p for p in folder.iterdir() if p.suffix == SAFETENSORS)
@@ -90,7 +90,7 @@ def _only(folder: Path) -> Path:
     return names[0]
 
 
-def _indexed(index: Path) -> dict[str, Tensor]:
+def _indexed(index: Location) -> dict[str, Tensor]:
     """Read the shards of an index, which must hold just what it says."""
     shown = str(index)
     listed = weight_map(index)
@@ -106,7 +106,7 @@ def _indexed(index: Path) -> dict[str, Tensor]:
     for name, tensor in found.items():
         where = listed.get(name, "nowhere")
         if tensor.file != str(index.parent / where):
-            message = f"{name} is in {Path(tensor.file).name}, and the index says {where}"
+            message = f"{name} is in {place(tensor.file).name}, and the index says {where}"
             raise WeightsError("E527", message, shown, _TOGETHER)
     if missing_names := listed.keys() - found.keys():
         message = f"{min(missing_names)} is in no shard, with {len(missing_names) - 1:,} others"
@@ -114,7 +114,7 @@ def _indexed(index: Path) -> dict[str, Tensor]:
     return found
 
 
-def weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Location) -> dict[str, str]:
     """Return the file of each tensor that an index lists.
 
     Raises:

@@ -13,9 +13,9 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from portspec.weights.engine.hub import Location
 from portspec.weights.engine.tensors import BITS, TORCH_NAMES, Shape, Tensor, WeightsError, checked
 
 _STORAGES = {
@@ -59,7 +59,7 @@ class _View(NamedTuple):
     strides: Shape
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
+def read_torch(path: Location) -> dict[str, Tensor]:
     """Read what a file holds, by name, without reading a tensor.
 
     Tensors in nested tables and lists are named with dots. A table around everything, as trainers save it

@@ -20,7 +20,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from portspec.weights.engine.compute import Files, computed, fingerprint, sources_of
+from portspec.weights.engine.compute import Files, computed, fingerprint, is_remote, sources_of
+from portspec.weights.engine.hub import REMOTE_STEP, Location, place
 from portspec.weights.engine.layout import Shard
 from portspec.weights.engine.ranges import Run, joined
 from portspec.weights.engine.rules import Value
@@ -40,7 +41,7 @@ class Job:
     shards: dict[str, Shard] = field(default_factory=dict)
     values: dict[str, Mapping[str, Value]] = field(default_factory=dict)  # of each shard's names
     texts: dict[str, str] = field(default_factory=dict)
-    copies: dict[str, Path] = field(default_factory=dict)
+    copies: dict[str, Location] = field(default_factory=dict)
     seen: dict[str, list[Any]] = field(
         default_factory=dict
     )  # source -> its fingerprint when planned
@@ -124,9 +125,12 @@ def _fill(job: Job, draft: Path, progress: Progress, workers: int) -> None:
         _check_space(job, draft, state)
         _write_all(job, draft, state, progress, workers)
         job.check_sources()
-    except Exception:
-        shutil.rmtree(draft, ignore_errors=True)
-        _state_path(draft).unlink(missing_ok=True)
+    except Exception as error:
+        if (
+            getattr(error, "code", "") != "E529"
+        ):  # what the hub does not give now, it may give later
+            shutil.rmtree(draft, ignore_errors=True)
+            _state_path(draft).unlink(missing_ok=True)
         raise
 
 
@@ -134,7 +138,7 @@ def _refuse(job: Job, out: Path, draft: Path) -> None:
     """Refuse to write over anything, or over what is not a draft of ours."""
     for target in (out.resolve(), draft.resolve()):
         for source in job.sources():
-            if Path(source).resolve().is_relative_to(target):
+            if place(source).resolve().is_relative_to(target):
                 message = f"the output would take the place of its source {source}"
                 raise WeightsError("E533", message, str(out), "Give another output folder.")
     remedy = "Move it away, or give another output folder; nothing is written over."
@@ -251,7 +255,8 @@ def _write_all(job: Job, draft: Path, state: _State, progress: Progress, workers
         path.write_text(text, encoding="utf-8")
     for file, source in job.copies.items():
         (draft / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, draft / file)
+        with source.open("rb") as original, (draft / file).open("wb") as copy:
+            shutil.copyfileobj(original, copy)
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(shard, file) for file in job.shards]
         try:
@@ -354,6 +359,8 @@ def _put(
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return _write(target, position, piece)
     if len(piece) == 1 and piece[0].nbytes >= GATHER:
+        if is_remote(piece[0].file):
+            return _carry(target, position, piece[0], files, REMOTE_STEP)
         return _copy(target, position, piece[0], files)
     return _write(target, position, files.read(piece))
 
@@ -368,9 +375,9 @@ def _write(target: int, position: int, data: bytes | bytearray | memoryview) -> 
 
 def _copy(target: int, position: int, run: Run, files: Files) -> int:
     """Let the kernel copy a run, or copy it through memory where it cannot."""
-    source = files.descriptor(run.file)
     done = 0
     try:
+        source = files.descriptor(run.file)
         while done < run.nbytes:
             left, there = run.nbytes - done, position + done
             copied = os.copy_file_range(source, target, left, run.start + done, there)
@@ -380,7 +387,13 @@ def _copy(target: int, position: int, run: Run, files: Files) -> int:
     except (AttributeError, OSError) as error:  # not on every system, nor between all file systems
         if getattr(error, "errno", errno.ENOSYS) not in _NO_RANGES:
             raise
-    while done < run.nbytes:
-        part = Run(run.file, run.start + done, min(GATHER, run.nbytes - done))
-        done += _write(target, position + done, files.read([part]))
-    return done
+    left_over = Run(run.file, run.start + done, run.nbytes - done)
+    return done + _carry(target, position + done, left_over, files, GATHER)
+
+
+def _carry(target: int, position: int, run: Run, files: Files, step: int) -> int:
+    """Copy a run through memory, some bytes at a time."""
+    for done in range(0, run.nbytes, step):
+        part = Run(run.file, run.start + done, min(step, run.nbytes - done))
+        _write(target, position + done, files.read([part]))
+    return run.nbytes
