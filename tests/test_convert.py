@@ -50,6 +50,44 @@ def release(workspace: Path) -> Path:
     return folder
 
 
+SIZES = {  # of the original classes that the facts were taken from
+    "transformer": {
+        "attention_head_dim": 12,
+        "num_attention_heads": 2,
+        "ffn_dim": 32,
+        "freq_dim": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "text_dim": 20,
+    },
+    "vae": {"base_dim": 4, "z_dim": 2},
+    "text_encoder": {
+        "d_ff": 24,
+        "d_kv": 4,
+        "d_model": 16,
+        "num_heads": 4,
+        "num_layers": 2,
+        "relative_attention_num_buckets": 8,
+        "vocab_size": 32,
+    },
+}
+
+
+@pytest.fixture
+def small(release: Path, workspace: Path) -> Path:
+    """The release, and specs whose networks have its size."""
+    yaml = YAML()
+    for file in ("specs/wan.yaml", SPEC):
+        spec = yaml.load(workspace / file)
+        for name, sizes in SIZES.items():
+            instantiation = spec["components"][name].get("instantiation", {})
+            if "args" in instantiation:
+                instantiation["args"].update(sizes)
+        yaml.dump(spec, workspace / file)
+    return release
+
+
 def convert(*more: str) -> int:
     return run("convert", SPEC, "--weights", "release", *more)
 
@@ -62,7 +100,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_release_becomes_a_folder_that_diffusers_reads(release: Path, workspace: Path) -> None:
+def test_a_release_becomes_a_folder_that_diffusers_reads(small: Path, workspace: Path) -> None:
     assert convert("--out", "converted", "--verify") == CLEAN
     out = workspace / "converted"
     manifest = json.loads((out / "model_index.json").read_text())
@@ -70,10 +108,51 @@ def test_a_release_becomes_a_folder_that_diffusers_reads(release: Path, workspac
     assert manifest["text_encoder"] == ["transformers", "UMT5EncoderModel"]
     config = json.loads((out / "transformer/config.json").read_text())
     assert config["_class_name"] == "SkyReelsV2Transformer3DModel"
-    assert config["num_layers"] == 40
+    assert config["num_layers"] == 2
     assert (out / "tokenizer/tokenizer.json").read_text() == "{}"
     told = json.loads((out / "portspec_manifest.json").read_text())
     assert told == {n: h for n, h in hashes(out).items() if n != "portspec_manifest.json"}
+
+
+def test_a_tensor_without_a_number_is_doubted(
+    small: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(small.glob("model-1-*"))
+    tensors = load_file(path)
+    name = min(name for name in tensors if name.endswith(".weight"))
+    tensors[name] = torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, path)
+    assert convert("--out", "converted") == CLEAN
+    told = capsys.readouterr().out
+    assert "W542" in told
+    assert f"{name}: every element is NaN" in told
+
+
+def test_the_plan_is_a_ledger_of_element_types(
+    release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace / "specs/wan.yaml"
+    text = path.read_text(encoding="utf-8").replace(
+        "      files: [Wan2.1_VAE.pth]\n", "      files: [Wan2.1_VAE.pth]\n      cast: bf16\n"
+    )
+    path.write_text(text, encoding="utf-8")
+    assert convert("--plan") == CLEAN
+    assert "194 from F32 to BF16" in capsys.readouterr().out
+    assert convert("--plan", "--json") == CLEAN
+    rows = json.loads(capsys.readouterr().out)["components"]["vae"]["tensors"].values()
+    assert {(*row["from_dtypes"], row["dtype"]) for row in rows} == {("F32", "BF16")}
+
+
+def test_what_the_official_class_does_not_take_is_not_written(
+    small: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace / SPEC
+    path.write_text(path.read_text().replace("num_layers: 2", "num_layers: 3"), encoding="utf-8")
+    assert convert("--out", "converted", "--verify") == FINDINGS
+    told = capsys.readouterr().out
+    assert "E502" in told
+    assert "blocks.2" in told
+    assert not (workspace / "converted").exists()
 
 
 def test_every_tensor_arrives_under_its_official_name(release: Path, workspace: Path) -> None:

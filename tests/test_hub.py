@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from portspec.weights.engine import hub as client
 from portspec.weights.engine.hub import HubPath, place
 from tests.hub import COMMIT, Hub, hub
-from tests.test_convert import SPEC, hashes, release
+from tests.test_convert import SPEC, hashes, release, small
 
-__all__ = ["release"]
+__all__ = ["release", "small"]
 
 
 @pytest.fixture
@@ -59,7 +59,9 @@ def test_a_surface_is_read_from_headers_alone(serving: Hub, large: str, ending: 
     assert 0 < serving.served < 1 << 20
 
 
-def test_a_whole_release_is_converted_without_staging_it(serving: Hub, workspace: Path) -> None:
+def test_a_whole_release_is_converted_without_staging_it(
+    serving: Hub, small: Path, workspace: Path
+) -> None:
     there = portspec(
         "convert", SPEC, "--weights", "hf://someone/model", "--out", "there", "--verify"
     )

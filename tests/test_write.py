@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,10 +314,10 @@ def test_a_draft_of_another_source_is_not_taken_up(checkpoint: Path, tmp_path: P
 # --- what is refused -------------------------------------------------------------------------------
 
 
-def _refused(code: str, work: Job, out: Path) -> None:
+def _refused(code: str, work: Job, out: Path, **more: Any) -> None:
     before = files(out.parent)
     with pytest.raises(WeightsError) as caught:
-        write(work, out)
+        write(work, out, **more)
     assert caught.value.code == code
     assert caught.value.remedy
     assert files(out.parent) == before
@@ -438,3 +439,32 @@ def test_a_changed_byte_is_seen(checkpoint: Path, tmp_path: Path) -> None:
         manifest(job(checkpoint), out)
     assert caught.value.code == "E539"
     assert not (out / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("file", ["text", "copy", "header"])
+def test_a_file_that_is_not_what_it_was_made_from(
+    file: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    asset = tmp_path / "asset"
+    asset.write_text("as it is", encoding="utf-8")
+    work = replace(job(checkpoint), texts={"text": "{}"}, copies={"copy": asset})
+    out = tmp_path / "out"
+    write(work, out)
+    changed = next(out.glob("*.safetensors")) if file == "header" else out / file
+    changed.write_bytes(
+        changed.read_bytes().replace(b'"format":"pt"', b'"format":"np"') + b"!"[file == "header" :]
+    )
+    with pytest.raises(WeightsError) as caught:
+        manifest(work, out)
+    assert caught.value.code == "E539"
+
+
+def test_what_does_not_hold_gets_no_name(checkpoint: Path, tmp_path: Path) -> None:
+    """A difference is found before the folder is there, and nothing of it is left."""
+
+    def damaged(draft: Path) -> None:
+        file = next(draft.glob("*.safetensors"))
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+        manifest(job(checkpoint), draft)
+
+    _refused("E539", job(checkpoint), tmp_path / "out", finish=damaged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from portspec.commands import (
 
 if TYPE_CHECKING:
     from portspec.console import Console
+    from portspec.errors import Diagnostic
+    from portspec.port import Port
     from portspec.weights.engine.convert import Converted, Plan
     from portspec.weights.engine.rules import Value
 
@@ -48,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", action="store_true", help="show what would be written, and write nothing"
     )
     parser.add_argument(
-        "--verify", action="store_true", help="read everything again, and write hashes beside it"
+        "--verify",
+        action="store_true",
+        help="hold it against the official classes, read everything again, and write hashes beside it",
     )
     parser.add_argument(
         "--shard-size",
@@ -92,8 +97,38 @@ def run(options: argparse.Namespace, console: Console) -> int:
         )
         return CLEAN
     with raised():
+        if options.verify:
+            console.findings(strangers := _strict(port, variant, found, console), "text")
+            if strangers:
+                return FINDINGS
         _write(options, found, console)
     return CLEAN
+
+
+def _strict(port: Port, variant: str, found: Plan, console: Console) -> list[Diagnostic]:
+    """Compare what will come out with what the official classes take, which are built without memory."""
+    from portspec.backend import backends
+    from portspec.weights.built import built, is_installed
+    from portspec.weights.certificate import against
+    from portspec.weights.conversion import rules_of
+
+    wrong = []
+    for converted in found.components:
+        component = port.components[converted.name]
+        base = ("components", component.name, "conversion")
+        reference = component.spec.definition or ""
+        if not is_installed(reference):
+            console.say(f"{converted.name} is not compared: {reference} is not installed")
+            continue
+        args = component.args.get(variant, {})
+        official = built(backends()[0], Path.cwd(), reference, args).surface
+        shapes = {name: tensor.shape for name, tensor in official.items()}
+        rules = rules_of(component, variant).paths
+        wrong += [
+            port.complain(f.code, f.message, rules[f.rule] if f.rule >= 0 else base, "", "K15")
+            for f in against(converted.outputs, converted.mapped.routes, shapes)
+        ]
+    return wrong
 
 
 def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
@@ -101,11 +136,12 @@ def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
     from portspec.weights.progress import Meter
     from portspec.weights.verify import manifest
 
-    with Meter(found.job.nbytes, console, "written") as meter:
-        write(found.job, options.out, meter.add, options.jobs)
-    if options.verify:
-        with Meter(found.job.nbytes, console, "verified") as meter:
-            manifest(found.job, options.out, meter.add)
+    def finish(draft: Path) -> None:
+        if options.verify:
+            manifest(found.job, draft, Meter(found.job.nbytes, console, "verified").add)
+
+    written = Meter(found.job.nbytes, console, "written")
+    write(found.job, options.out, written.add, options.jobs, finish)
     console.say(f"{options.out}: {found.job.nbytes:,} bytes")
 
 
@@ -118,10 +154,24 @@ def _text(found: Plan) -> str:
 def _line(component: Converted) -> str:
     copied = sum(v.type.nbytes for v in component.outputs.values() if v.runs is not None)
     total = sum(v.type.nbytes for v in component.outputs.values())
+    casts = Counter(
+        f"{dtype} to {value.type.dtype}"
+        for value in component.outputs.values()
+        for dtype in _dtypes(value) - {value.type.dtype}
+    )
+    narrowed = "".join(f"; {count:,} from {what}" for what, count in sorted(casts.items()))
     return (
         f"{component.name}: {len(component.source):,} tensors become {len(component.outputs):,}, "
         f"{len(component.mapped.dropped):,} dropped; {copied:,} bytes copied, {total - copied:,} computed"
+        f"{narrowed}"
     )
+
+
+def _dtypes(value: Value) -> set[str]:
+    """Return the element types of the tensors that a value is made of."""
+    if value.operation is None:
+        return {value.type.dtype}
+    return {dtype for item in value.inputs for dtype in _dtypes(item)}
 
 
 def _ledger(found: Plan) -> dict[str, Any]:
@@ -142,6 +192,7 @@ def _row(value: Value) -> dict[str, Any]:
     return {
         "from": list(value.names),
         "dtype": value.type.dtype,
+        "from_dtypes": sorted(_dtypes(value)),
         "shape": list(value.type.shape),
         "how": "computed" if value.runs is None else "copied",
     }

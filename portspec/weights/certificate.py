@@ -17,6 +17,7 @@ from portspec.weights.engine.rules import Mapped, Problem, RuleSet, Value
 from portspec.weights.engine.tensors import Shape, Tensor, WeightsError
 
 Surface = Mapping[str, Tensor]
+Routes = Mapping[str, tuple[int, tuple[str, ...]]]  # published name -> its rule and its names
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def certify(source: Surface, target: Mapping[str, Shape] | None, rules: RuleSet)
     mapped = rules.apply(source)
     findings = [*_problems(mapped)]
     if target is not None:
-        findings += _against(mapped, target)
+        findings += against(mapped.outputs, mapped.routes, target)
     findings += [*_rules(mapped, source, rules), *_sides(mapped, rules), *_one_way(mapped)]
     findings += _scales(mapped, source)
     dropped = [source[name] for name in mapped.dropped]
@@ -98,23 +99,25 @@ def _problems(mapped: Mapped) -> Iterator[Finding]:
         yield Finding(code, problems[0].message + more, rule)
 
 
-def _against(mapped: Mapped, target: Mapping[str, Shape]) -> Iterator[Finding]:
-    """Compare what comes out with what must."""
-    missing = [name for name in target if name not in mapped.outputs]
+def against(
+    outputs: Mapping[str, Value], routes: Routes, target: Mapping[str, Shape]
+) -> Iterator[Finding]:
+    """Compare what comes out with what must; `routes` say which rule is at fault."""
+    missing = [name for name in target if name not in outputs]
     strangers: dict[int, list[str]] = defaultdict(list)
-    for name, value in mapped.outputs.items():
+    for name, value in outputs.items():
         if name not in target:
-            rule = mapped.routes.get(value.names[0], (-1, ()))[0]
+            rule = routes.get(value.names[0], (-1, ()))[0]
             strangers[rule].append(name)
         elif value.type.shape != target[name]:
             message = (
                 f"{name} is {list(target[name])}, and {', '.join(value.names)} "
                 f"gives {list(value.type.shape)}"
             )
-            rule = mapped.routes.get(value.names[0], (-1, ()))[0]
+            rule = routes.get(value.names[0], (-1, ()))[0]
             yield Finding("E504", message, rule, value.names, value.type.nbytes)
     for rule, names in strangers.items():
-        values = [mapped.outputs[name] for name in names]
+        values = [outputs[name] for name in names]
         close = nearest(names[0], missing)
         hint = f"; the nearest there is {close}" if close else ""
         message = f"{listed(names)}: the target has no such name{hint}"

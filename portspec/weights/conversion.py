@@ -11,7 +11,16 @@ from portspec.errors import Diagnostic, Place, UsageError
 from portspec.load import KeyPath
 from portspec.port import Port, ResolvedComponent
 from portspec.spec import ConversionRule
-from portspec.weights.engine.convert import Component, Fault, Plan, declared, plan
+from portspec.weights.certificate import listed
+from portspec.weights.doubts import without_numbers
+from portspec.weights.engine.convert import (
+    Component,
+    Converted,
+    Fault,
+    Plan,
+    declared,
+    plan,
+)
 from portspec.weights.engine.hub import Location
 from portspec.weights.engine.layout import SHARD_BYTES, json_text
 from portspec.weights.engine.names import evaluate
@@ -145,7 +154,18 @@ def plan_conversion(
     converted = [c for c in port.components.values() if c.spec.conversion]
     components = [_component(c, variant) for c in converted]
     made = plan(components, texts(port, variant), root, shard_bytes)
-    return made, [_finding(port, variant, fault) for fault in made.faults]
+    findings = [_finding(port, variant, fault) for fault in made.faults]
+    findings += [found for part in made.components for found in _doubted(port, part)]
+    return made, findings
+
+
+def _doubted(port: Port, part: Converted) -> Iterator[Diagnostic]:
+    """Doubt tensors that hold no number, unless they are dropped."""
+    empty = [name for name in without_numbers(part.source) if name not in part.mapped.dropped]
+    if empty:
+        path = ("components", part.name, "conversion")
+        remedy = "Compare the file's hash with the published one, or drop it with the reason."
+        yield port.complain("W542", f"{listed(empty)}: every element is NaN", path, remedy)
 
 
 def _finding(port: Port, variant: str, fault: Fault) -> Diagnostic:

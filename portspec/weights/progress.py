@@ -23,12 +23,6 @@ class Meter:
         self._done = 0
         self._started = self._said = time.monotonic()
 
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
     def add(self, nbytes: int) -> None:
         """Count more bytes."""
         with self._lock:

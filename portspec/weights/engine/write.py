@@ -90,7 +90,13 @@ def _told(value: Value) -> list[Any]:
     return [repr(value.operation), value.index, [_told(item) for item in value.inputs]]
 
 
-def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int = 2) -> None:
+def write(
+    job: Job,
+    out: Path,
+    progress: Progress = lambda _: None,
+    workers: int = 2,
+    finish: Callable[[Path], None] = lambda _: None,
+) -> None:
     """Write a folder.
 
     Args:
@@ -98,6 +104,7 @@ def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int
         out: The folder, which must not be there yet.
         progress: Told how many more bytes are written.
         workers: How many files are written at a time.
+        finish: Called with the folder when all is written, before it gets its name.
 
     Raises:
         WeightsError: E533 the folder is there, or holds a source; E534 the disk is full or cannot be written;
@@ -108,7 +115,7 @@ def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(draft.with_name(f"{draft.name}.lock")):
             _refuse(job, out, draft)
-            _fill(job, draft, progress, workers)
+            _fill(job, draft, progress, workers, finish)
             draft.rename(out)
             _state_path(draft).unlink()
     except OSError as error:
@@ -117,7 +124,9 @@ def write(job: Job, out: Path, progress: Progress = lambda _: None, workers: int
         raise WeightsError("E534", message, str(out), remedy) from error
 
 
-def _fill(job: Job, draft: Path, progress: Progress, workers: int) -> None:
+def _fill(
+    job: Job, draft: Path, progress: Progress, workers: int, finish: Callable[[Path], None]
+) -> None:
     """Write all files of a draft; one that cannot be finished is taken away."""
     draft.mkdir(exist_ok=True)
     try:
@@ -125,6 +134,7 @@ def _fill(job: Job, draft: Path, progress: Progress, workers: int) -> None:
         _check_space(job, draft, state)
         _write_all(job, draft, state, progress, workers)
         job.check_sources()
+        finish(draft)
     except Exception as error:
         if (
             getattr(error, "code", "") != "E529"
