@@ -73,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         verb.add_argument(
             side, metavar=side.upper(), help=f"the {side}'s checkpoint, or kept surface"
         )
+    text = "both hold the same weights: compare elements where names and shapes leave a choice"
+    verb.add_argument("--values", action="store_true", help=text)
     format_option(verb, ("text", "json"))
 
 
@@ -230,11 +232,14 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
 
 def _suggest(options: argparse.Namespace, console: Console) -> int:
     from portspec.weights.certificate import listed
+    from portspec.weights.report import raised
     from portspec.weights.suggestion import suggest
+    from portspec.weights.suggestion.values import Values
 
-    source = {name: tensor.shape for name, tensor in _surface(options.source).items()}
-    target = {name: tensor.shape for name, tensor in _surface(options.target).items()}
-    found = suggest(source, target)
+    source, target = _surface(options.source), _surface(options.target)
+    mine, theirs = ({n: tensor.shape for n, tensor in side.items()} for side in (source, target))
+    with raised():
+        found = suggest(mine, theirs, Values(source, target) if options.values else None)
     if options.format == "json":
         console.out(json.dumps(_suggested(found), indent=2) + "\n")
         return CLEAN

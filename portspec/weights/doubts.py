@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from portspec.weights.engine.compute import Files, is_remote
 from portspec.weights.engine.ranges import Run
-from portspec.weights.engine.tensors import Tensor
+from portspec.weights.engine.tensors import BITS, Tensor
 
 # Element type -> an integer as wide, all bits but the sign, and infinity: what is above is no number.
-_FORMS = {
+_FORMS: Mapping[str, tuple[Any, int, int]] = {
     "F64": ("Q", (1 << 63) - 1, 0x7FF << 52),
     "F32": ("I", (1 << 31) - 1, 0xFF << 23),
     "F16": ("H", (1 << 15) - 1, 0x1F << 10),
@@ -33,7 +34,7 @@ def without_numbers(tensors: Mapping[str, Tensor]) -> Iterator[str]:
 
 def _only_nan(tensor: Tensor, files: Files) -> bool:
     form, magnitude, infinity = _FORMS[tensor.dtype]
-    width = memoryview(bytearray(8)).cast("B").cast(form).itemsize
+    width = BITS[tensor.dtype] // 8
     start, end = tensor.start, tensor.start + tensor.type.nbytes
     size = width
     while start < end:

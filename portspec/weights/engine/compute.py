@@ -87,7 +87,7 @@ def computed(value: Value, files: Files) -> Iterator[bytes | bytearray | memoryv
         chain.insert(0, base.operation)
         base = base.inputs[0]
     if base.runs is None or not chain:
-        yield _bytes(_whole_tensor(value, files))
+        yield _bytes(whole_tensor(value, files))
         return
     width = BITS[base.type.dtype] // 8
     total = prod(base.type.shape)
@@ -99,7 +99,7 @@ def computed(value: Value, files: Files) -> Iterator[bytes | bytearray | memoryv
         for index, operation in enumerate(chain):
             quick = operation.on_bytes(data, dtype) if isinstance(operation, Cast) else None
             if quick is None:
-                tensor = _from_bytes(data, dtype)
+                tensor = from_bytes(data, dtype)
                 for rest in chain[index:]:
                     (tensor,) = rest.apply([tensor])
                 data = _bytes(tensor)
@@ -108,14 +108,14 @@ def computed(value: Value, files: Files) -> Iterator[bytes | bytearray | memoryv
         yield data
 
 
-def _whole_tensor(value: Value, files: Files) -> Any:
+def whole_tensor(value: Value, files: Files) -> Any:
     """Compute a whole value with torch; equal inputs are computed once for each use."""
     if value.runs is not None:
-        return _from_bytes(files.read(value.runs), value.type.dtype).reshape(value.type.shape)
+        return from_bytes(files.read(value.runs), value.type.dtype).reshape(value.type.shape)
     if value.tensor is not None:
         return _strided(value, files)
     assert value.operation is not None
-    results = value.operation.apply([_whole_tensor(item, files) for item in value.inputs])
+    results = value.operation.apply([whole_tensor(item, files) for item in value.inputs])
     found = results[value.index]
     assert tuple(found.shape) == value.type.shape, value.operation
     return found
@@ -128,11 +128,12 @@ def _strided(value: Value, files: Files) -> Any:
     assert tensor.strides is not None
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
     run = Run(tensor.file, tensor.start, (last + 1) * BITS[tensor.dtype] // 8)
-    elements = _from_bytes(files.read([run]), tensor.dtype)
+    elements = from_bytes(files.read([run]), tensor.dtype)
     return elements.as_strided(tensor.shape, tensor.strides)
 
 
-def _from_bytes(data: bytearray | memoryview, dtype: str) -> Any:
+def from_bytes(data: bytearray | memoryview, dtype: str) -> Any:
+    """Return bytes as a torch tensor of one axis, which shares their memory."""
     import torch
 
     if dtype not in TORCH_NAMES:

@@ -14,11 +14,12 @@ from portspec.weights.collapse import collapsed
 from portspec.weights.engine.rules import Rule
 from portspec.weights.engine.tensors import Shape
 from portspec.weights.suggestion.evidence import Pair
-from portspec.weights.suggestion.links import links
+from portspec.weights.suggestion.links import Link, links
 from portspec.weights.suggestion.match import Matching, Tie, match
 from portspec.weights.suggestion.names import in_common
 from portspec.weights.suggestion.rules import rules_for
 from portspec.weights.suggestion.units import Unit, units
+from portspec.weights.suggestion.values import Values
 
 Pairs = tuple[list[Unit], list[Unit]]
 
@@ -43,35 +44,60 @@ class Suggestion:
     unmatched_target: tuple[str, ...]
 
 
-def suggest(source: Mapping[str, Shape], target: Mapping[str, Shape]) -> Suggestion:
+def suggest(
+    source: Mapping[str, Shape], target: Mapping[str, Shape], values: Values | None = None
+) -> Suggestion:
     r"""Suggest the rules that make one surface of another.
 
     Args:
         source: Published names and shapes, in the order of the file or of the module.
         target: Names and shapes that must come out.
+        values: The contents of both, if they hold the same weights, for what names and shapes leave open.
 
     Example:
         >>> found = suggest({"layers.0.q.weight": (8, 4)}, {"blocks.0.to_q.weight": (8, 4)})
         >>> found.rules[0].match, found.rules[0].to
         ('^layers\\.0\\.q\\.(.*)$', ('blocks.0.to_q.\\1',))
     """
-    found = match(units(source), units(target))
+    found = match(units(source), units(target), values)
     known = list(links(found.pairs))
+    if values:
+        known += _turned(found, values)
+        _decided(found, values)
     rules, failed = rules_for(known, list(source), target)
     routes = {name: names for link in known for name, (names, _) in link.routes()}
     assigned = {n: routes[n] for n in source if n in routes and n not in set(failed)}
     reached = {name for names in assigned.values() for name in names}
     unmatched = tuple(name for name in source if name not in assigned)
-    questions = [*_questions(found), *_clashes(unmatched, reached)]
+    known_by = "names, shapes and values" if values else "names and shapes"
+    questions = [*_questions(found, known_by), *_clashes(unmatched, reached)]
     left = tuple(name for name in target if name not in reached)
     return Suggestion(rules, tuple(questions), assigned, unmatched, left)
 
 
-def _questions(found: Matching) -> Iterator[Question]:
+def _turned(found: Matching, values: Values) -> Iterator[Link]:
+    """Yield what becomes of units that are left over because their shape changes, and take them out."""
+    for source in list(found.sources):
+        for target in found.targets:
+            operation = values.turned(source, target) if _as_large(source, target) else None
+            if operation:
+                found.sources.remove(source)
+                found.targets.remove(target)
+                yield Link(source, (target,), (0,) * source.slots, None, (operation,))
+                break
+
+
+def _decided(found: Matching, values: Values) -> None:
+    """Forget doubts about pairs that hold the same values, unless these are constants."""
+    for doubts in (found.by_shape, found.faint, found.by_order):
+        doubts[:] = [(a, b) for a, b in doubts if not values.is_telling(b if b.parts else a)]
+
+
+def _questions(found: Matching, known_by: str) -> Iterator[Question]:
     for ties in _grouped(found.ties):
         sources = [unit for tie in ties for unit in tie.all_sources]
         targets = [unit for tie in ties for unit in tie.all_targets]
-        text = "names and shapes do not say which is which; taken in their order of appearance"
+        text = f"{known_by} do not say which is which; taken in their order of appearance"
         yield _question(sources, targets, text)
     for source, target in found.by_shape:
         text = "their names have nothing in common; taken because no other shape fits"
@@ -132,7 +158,11 @@ def _joined(pairs: Sequence[Pair]) -> list[Pairs]:
 
 def _reshaped(source: Unit, target: Unit) -> bool:
     """Tell whether a left-over unit could be another one in a different shape."""
-    if source.slots != target.slots or not in_common(source.name, target.name):
+    return in_common(source.name, target.name) and _as_large(source, target)
+
+
+def _as_large(source: Unit, target: Unit) -> bool:
+    if source.slots != target.slots:
         return False
     rows = [row for row in source.shapes if row in target.shapes]
     return bool(rows) and all(prod(source.shapes[r]) == prod(target.shapes[r]) for r in rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from portspec.weights.engine.ops import Operation
@@ -12,7 +12,7 @@ from portspec.weights.engine.rules import Join, Rule
 from portspec.weights.suggestion.names import SLOT
 from portspec.weights.suggestion.units import Unit, moved, shifts, sizes
 
-Route = tuple[tuple[str, ...], str]  # names, and which part of the first
+Route = tuple[tuple[str, ...], str]  # names, and which part of the first or what is done
 
 _SPECIAL = re.compile(r"([.^$*+?{}\[\]\\|()])")
 _MEANINGFUL = "{}\\"  # in a replacement
@@ -30,11 +30,16 @@ class Link:
 
     def routes(self) -> Iterator[tuple[str, Route]]:
         """Yield where each name goes; those that the target has no number for go nowhere."""
-        part = self.join.part if self.join else ""
+        part = part_of(self.join, self.operations)
         for row in self.source.shapes:
             theirs = moved(row, self.moves)
             if all(theirs in target.shapes for target in self.targets):
                 yield self.source.key(row), (tuple(t.key(theirs) for t in self.targets), part)
+
+
+def part_of(join: Join | None, operations: Sequence[Operation]) -> str:
+    """Return what of a name's tensor goes on, so that equal names alone are not the same route."""
+    return join.part if join else " ".join(map(repr, operations))
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ def candidates(link: Link) -> Iterator[Candidate]:
             loose = [_loosened(head) for head in heads]
             yield _anchored(link, loose, (0,) * loose[0].count(SLOT), cut)
         yield from _open(link, heads, cut)
+
+
+def exact(link: Link, names: Collection[str]) -> Iterator[Rule]:
+    """Yield a rule for each of some names alone, for what no pattern of several says."""
+    for name, (targets, _) in link.routes():
+        if name in names and not any(c in _MEANINGFUL for target in targets for c in target):
+            yield Rule(f"^{_pattern(name)}$", targets, link.operations, link.join)
 
 
 def _cuts(source: str, targets: Sequence[str]) -> Iterator[int]:

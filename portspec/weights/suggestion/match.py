@@ -10,12 +10,34 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from portspec.weights.suggestion.evidence import Cell, Evidence, Pair, margins, parent
 from portspec.weights.suggestion.names import in_common, last_word, likeness, rarities
-from portspec.weights.suggestion.units import Unit, fused, is_fused, pieces, shifts, sizes, subsets
+from portspec.weights.suggestion.units import (
+    Unit,
+    fused,
+    is_fused,
+    moved,
+    pieces,
+    shifts,
+    sizes,
+    subsets,
+)
+
+
+class Contents(Protocol):
+    """What tensors hold, where that may be looked at."""
+
+    def agree(self, source: Unit, target: Unit) -> bool:
+        """Tell whether two units, whose shapes fit, hold the same."""
+
+    def is_telling(self, unit: Unit) -> bool:
+        """Tell whether what a unit holds is not the same as in others by accident."""
+
 
 _STEPS = (0.3, 0.15, 0.07, 0.03)  # by how much a pair must beat all others to be taken
+_PROVED = 2.0  # what equal contents are worth: more than any names
 _SUPPORTED = 0.3  # by the modules around, where the names themselves say nothing
 _FAINT = 0.5  # a score below which a vector is asked about
 _LARGEST_SPLIT = 8
@@ -52,17 +74,22 @@ class Matching:
     ties: list[Tie] = field(default_factory=list)
     sources: list[Unit] = field(default_factory=list)  # left over
     targets: list[Unit] = field(default_factory=list)
+    exact: bool = (
+        False  # contents decide, so that nothing is a layer more on one side by its numbers alone
+    )
 
 
-def match(sources: Sequence[Unit], targets: Sequence[Unit]) -> Matching:
-    """Match two sides."""
-    found = Matching(sources=list(sources), targets=list(targets))
+def match(
+    sources: Sequence[Unit], targets: Sequence[Unit], values: Contents | None = None
+) -> Matching:
+    """Match two sides; `values` rule out pairs whose shapes fit and whose contents do not."""
+    found = Matching(sources=list(sources), targets=list(targets), exact=values is not None)
     names = [unit.name for unit in (*sources, *targets)]
     weights = rarities(names + [unit.name for unit in (*fused(sources), *fused(targets))])
-    _identities(found)
+    _identities(found, values)
     while found.sources and found.targets:
-        _Search(found, weights).run()
-        if not _whole_from_parts(found) and not _split_up(found):
+        _Search(found, weights, values).run()
+        if not _whole_from_parts(found, values) and not _split_up(found, values):
             break
     modules = [(parent(source), parent(target)) for source, target in found.pairs]
     found.faint = [p for p in found.faint if modules.count((parent(p[0]), parent(p[1]))) < 2]
@@ -73,30 +100,54 @@ def _take(found: Matching, source: Unit, target: Unit) -> None:
     """Note a pair; the parts of a fused unit are no longer to be had, nor what it is a part of."""
     found.pairs.append((source, target))
     gone = {id(unit) for unit in (source, *source.parts, target, *target.parts)}
-    found.sources = [unit for unit in found.sources if id(unit) not in gone]
-    found.targets = [unit for unit in found.targets if id(unit) not in gone]
+    mine, theirs = _rest(source, target) if found.exact else ([], [])
+    found.sources = [unit for unit in found.sources if id(unit) not in gone] + mine
+    found.targets = [unit for unit in found.targets if id(unit) not in gone] + theirs
 
 
-def _identities(found: Matching) -> None:
+def _rest(source: Unit, target: Unit) -> tuple[list[Unit], list[Unit]]:
+    """Return the rows of a pair that have no counterpart in it, as units that are still to be matched."""
+    if source.parts or target.parts:
+        return [], []
+    moves = shifts(source, target) or ()
+    left, free = dict(source.shapes), dict(target.shapes)
+    for row in source.shapes:
+        theirs = moved(row, moves)
+        if theirs in free:
+            del left[row], free[theirs]
+    sides = ((source, left), (target, free))
+    mine, other = ([Unit(u.name, rows, u.position)] if rows else [] for u, rows in sides)
+    return mine, other
+
+
+def _agree(values: Contents | None, source: Unit, target: Unit) -> bool:
+    return values is None or values.agree(source, target)
+
+
+def _identities(found: Matching, values: Contents | None) -> None:
     by_name = {unit.name: unit for unit in found.targets}
     for source in list(found.sources):
         target = by_name.get(source.name)
-        if target and shifts(source, target) is not None:
+        if target and shifts(source, target) is not None and _agree(values, source, target):
             _take(found, source, target)
 
 
 class _Search:
     """Matches what is left, units of one form with units of one form."""
 
-    def __init__(self, found: Matching, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, found: Matching, weights: Mapping[str, float], values: Contents | None
+    ) -> None:
         self._found = found
         self._worth: dict[Cell, float] = {}
         self._sources = [*found.sources, *fused(found.sources)]
         self._targets = [*found.targets, *fused(found.targets)]
         for i, source in enumerate(self._sources):
             for j, target in enumerate(self._targets):
-                if _possible(source, target):
+                if _possible(source, target) and _agree(values, source, target):
                     self._worth[i, j] = likeness(source.name, target.name, weights)
+                    if values and values.is_telling(target if target.parts else source):
+                        self._worth[i, j] += _PROVED
         self._evidence = Evidence(self._sources, self._targets, found.pairs)
         self._scores: dict[Cell, float] = {}
         self._tie: Tie | None = None
@@ -124,7 +175,8 @@ class _Search:
         """Tell whether more than the shape speaks for a pair."""
         source, target = self._sources[pair[0]], self._targets[pair[1]]
         support = self._scores[pair] - self._worth[pair]
-        return in_common(source.name, target.name) or support >= _SUPPORTED
+        proved = self._worth[pair] >= _PROVED
+        return proved or in_common(source.name, target.name) or support >= _SUPPORTED
 
     def _take_first(self) -> bool:
         """Let the order of appearance decide about the best of the pairs that tie."""
@@ -208,16 +260,22 @@ def _alike(scores: Mapping[Cell, float], pairs: Sequence[Cell]) -> bool:
     return len(found) == len(pairs) and max(found) - min(found) < _STEPS[-1]
 
 
-def _whole_from_parts(found: Matching) -> bool:
-    """Join what is left of one block to what is left on the other side, when just one choice fits."""
+def _whole_from_parts(found: Matching, values: Contents | None) -> bool:
+    """Join what is left of one block to what is left on the other side, when just one choice fits.
+
+    The parts come in their order of appearance, unless what they hold says which.
+    """
+    free = values is not None
     for target in found.targets:
-        ways = [way for parts in _blocks(found.sources) for way in subsets(parts, target)]
+        every = (way for parts in _blocks(found.sources) for way in subsets(parts, target, free))
+        ways = [way for way in every if _agree(values, way, target)]
         if len(ways) == 1:
             found.by_order.append((ways[0], target))
             _take(found, ways[0], target)
             return True
     for source in found.sources:
-        ways = [way for parts in _blocks(found.targets) for way in subsets(parts, source)]
+        every = (way for parts in _blocks(found.targets) for way in subsets(parts, source, free))
+        ways = [way for way in every if _agree(values, source, way)]
         if len(ways) == 1 and sizes(ways[0]):
             found.by_order.append((source, ways[0]))
             _take(found, source, ways[0])
@@ -235,14 +293,14 @@ def _blocks(found: Sequence[Unit]) -> Iterator[list[Unit]]:
     yield from (units for units in blocks.values() if 1 < len(units) <= _MOST_PARTS)
 
 
-def _split_up(found: Matching) -> bool:
-    """Write a number out in what is left, where it takes few values."""
-    before = len(found.sources) + len(found.targets)
-    found.sources = [piece for unit in found.sources for piece in _few(unit)]
-    found.targets = [piece for unit in found.targets for piece in _few(unit)]
-    return len(found.sources) + len(found.targets) > before
+def _split_up(found: Matching, values: Contents | None) -> bool:
+    """Write a number out in what is left, where it takes few values or what is meant can be looked up."""
+    before = [*found.sources, *found.targets]
+    found.sources = [piece for unit in found.sources for piece in _few(unit, values)]
+    found.targets = [piece for unit in found.targets for piece in _few(unit, values)]
+    return [*found.sources, *found.targets] != before
 
 
-def _few(unit: Unit) -> list[Unit]:
+def _few(unit: Unit, values: Contents | None) -> list[Unit]:
     split = pieces(unit)
-    return split if len(split) <= _LARGEST_SPLIT else [unit]
+    return split if values or len(split) <= _LARGEST_SPLIT else [unit]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from portspec.weights.engine.names import Template
 from portspec.weights.engine.rules import Rule, RuleSet
-from portspec.weights.suggestion.links import Candidate, Link, Route, candidates
+from portspec.weights.suggestion.links import Candidate, Link, Route, candidates, exact, part_of
 
 _HARM = 2  # a name that a rule breaks costs as much as this many that it mends
 _ATTEMPTS = 8
@@ -37,7 +37,9 @@ def rules_for(
             break
         more = {*watched, *wrong[: len(found)]}
         watched = [name for name in source if name in more]
-    return rules, wrong
+    alone = [rule for link in found for rule in exact(link, wrong)]
+    rules = (*alone, *rules)
+    return rules, _wrong(rules, source, wanted, target) if alone else wrong
 
 
 def _proposed(found: Sequence[Link]) -> list[Candidate]:
@@ -73,7 +75,7 @@ def _wrong(
 
 
 def _route(rule: Rule, texts: Sequence[str]) -> Route:
-    return tuple(texts[: len(rule.to)]), rule.join.part if rule.join else ""
+    return tuple(texts[: len(rule.to)]), part_of(rule.join, rule.operations)
 
 
 def _right(
@@ -114,7 +116,7 @@ class _Cover:
         """Return which names a rule matches, and which of these it sends where they should go."""
         pattern = re.compile(rule.match)
         templates = [Template(text) for text in rule.to]
-        part = rule.join.part if rule.join else ""
+        part = part_of(rule.join, rule.operations)
         matched = right = 0
         for bit, name in enumerate(watched):
             found = pattern.match(name)

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 
 from portspec.weights.engine.tensors import Shape
 from portspec.weights.suggestion.names import SLOT, words
@@ -14,6 +14,7 @@ from portspec.weights.suggestion.names import SLOT, words
 Row = tuple[int, ...]
 
 _NUMBER = re.compile(r"[0-9]+")
+_FEW_PARTS = 4
 _FEWEST = 5  # values of a number inside a word, as in `block3`; of fewer, each is a name of its own
 _FAMILIES = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
 
@@ -185,12 +186,14 @@ def is_fused(name: str) -> bool:
     return bool(re.search(r"(?:^|_)(qkv|kv|in_proj|gate_up)(?:_|$)", text))
 
 
-def subsets(found: Sequence[Unit], target: Unit) -> list[Unit]:
-    """Return the ways to make a unit of several others, in their order of appearance."""
+def subsets(found: Sequence[Unit], target: Unit, in_any_order: bool = False) -> list[Unit]:
+    """Return the ways to make a unit of several others, in their order of appearance or, if few, in any."""
     ways = []
     for choice in product((True, False), repeat=len(found)):
         chosen = [unit for unit, taken in zip(found, choice, strict=True) if taken]
-        whole = together(chosen[0].name, chosen) if len(chosen) > 1 else None
-        if whole and shifts(whole, target) is not None:
-            ways.append(whole)
+        free = in_any_order and len(chosen) <= _FEW_PARTS
+        for order in permutations(chosen) if free else (chosen,):
+            whole = together(chosen[0].name, order) if len(order) > 1 else None
+            if whole and shifts(whole, target) is not None:
+                ways.append(whole)
     return ways
