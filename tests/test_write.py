@@ -30,7 +30,7 @@ from portspec.weights.engine.ops.unflatten import Unflatten
 from portspec.weights.engine.rules import Join, Rule, RuleSet, Value, cast
 from portspec.weights.engine.sources import read_tensors
 from portspec.weights.engine.tensors import WeightsError
-from portspec.weights.engine.write import Job, write
+from portspec.weights.engine.write import Job, threads, write
 from portspec.weights.verify import MANIFEST, manifest
 
 RULES = [
@@ -121,7 +121,7 @@ def test_what_is_written_is_what_the_rules_mean(
     checkpoint: Path, tmp_path: Path, shard_bytes: int, workers: int
 ) -> None:
     out = tmp_path / "out"
-    write(job(checkpoint, shard_bytes), out, workers=workers)
+    write(job(checkpoint, shard_bytes), out, shards=threads(workers))
     assert_same(loaded(out), converted(load_file(checkpoint)))
     assert (out / "config.json").read_text() == "{}\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
@@ -242,7 +242,7 @@ from pathlib import Path
 from portspec.weights.engine import write
 from tests.test_write import job
 write.STEP = write.GATHER = 4096
-write.write(job(Path(sys.argv[1]), 200_000), Path(sys.argv[2]), workers=2)
+write.write(job(Path(sys.argv[1]), 200_000), Path(sys.argv[2]))
 """
 
 
@@ -289,7 +289,7 @@ def test_a_draft_is_taken_up_where_it_stopped(checkpoint: Path, tmp_path: Path) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(job(checkpoint), out, stop, workers=1)
+        write(job(checkpoint), out, stop, shards=threads(1))
     first: list[int] = []
     write(job(checkpoint), out, first.append)
     assert 0 < first[0] < whole

@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", metavar="N", type=positive, default=2, help="files to write at a time (default 2)"
     )
+    text = "write the files as tasks of a Ray cluster that shares the folders: auto, local or HOST:PORT"
+    parser.add_argument("--ray", metavar="ADDRESS", help=text)
     target_option(parser)
     format_option(parser, ("text", "json"))
 
@@ -83,6 +85,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     variant = variant_of(port, options.variant)
     with raised():
         weights = place(options.weights)
+        if options.ray:  # nodes have working folders of their own
+            weights = weights.absolute()
+            options.out = options.out and options.out.absolute()
         if options.out:
             outside(options.out, weights)
         found, findings = plan_conversion(port, variant, weights, options.shard_size or SHARD_BYTES)
@@ -132,7 +137,8 @@ def _strict(port: Port, variant: str, found: Plan, console: Console) -> list[Dia
 
 
 def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
-    from portspec.weights.engine.write import write
+    from portspec.weights.cluster import on_cluster
+    from portspec.weights.engine.write import threads, write
     from portspec.weights.progress import Meter
     from portspec.weights.verify import manifest
 
@@ -141,7 +147,11 @@ def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
             manifest(found.job, draft, Meter(found.job.nbytes, console, "verified").add)
 
     written = Meter(found.job.nbytes, console, "written")
-    write(found.job, options.out, written.add, options.jobs, finish)
+    nodes: set[str] = set()
+    shards = on_cluster(options.ray, nodes.add) if options.ray else threads(options.jobs)
+    write(found.job, options.out, written.add, shards, finish)
+    if nodes:
+        console.say(f"written by {len(nodes)} nodes of the cluster")
     console.say(f"{options.out}: {found.job.nbytes:,} bytes")
 
 

@@ -56,6 +56,10 @@ class WeightsError(Exception):
         self.file = file
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[WeightsError], tuple[str, str, str, str]]:
+        """Let it travel between processes."""
+        return type(self), (self.code, self.message, self.file, self.remedy)
+
 
 def cut_off(file: str) -> WeightsError:
     """Complain that a file ends before its last tensor does."""

@@ -94,7 +94,7 @@ def write(
     job: Job,
     out: Path,
     progress: Progress = lambda _: None,
-    workers: int = 2,
+    shards: Shards | None = None,
     finish: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Write a folder.
@@ -103,7 +103,7 @@ def write(
         job: What goes into it.
         out: The folder, which must not be there yet.
         progress: Told how many more bytes are written.
-        workers: How many files are written at a time.
+        shards: What writes the weights; two threads if left out.
         finish: Called with the folder when all is written, before it gets its name.
 
     Raises:
@@ -115,7 +115,7 @@ def write(
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(draft.with_name(f"{draft.name}.lock")):
             _refuse(job, out, draft)
-            _fill(job, draft, progress, workers, finish)
+            _fill(job, draft, progress, shards or threads(2), finish)
             draft.rename(out)
             _state_path(draft).unlink()
     except OSError as error:
@@ -125,14 +125,14 @@ def write(
 
 
 def _fill(
-    job: Job, draft: Path, progress: Progress, workers: int, finish: Callable[[Path], None]
+    job: Job, draft: Path, progress: Progress, shards: Shards, finish: Callable[[Path], None]
 ) -> None:
     """Write all files of a draft; one that cannot be finished is taken away."""
     draft.mkdir(exist_ok=True)
     try:
-        state = _State(draft, job.digest())
+        state = State(draft, job.digest())
         _check_space(job, draft, state)
-        _write_all(job, draft, state, progress, workers)
+        _write_all(job, draft, state, progress, shards)
         job.check_sources()
         finish(draft)
     except Exception as error:
@@ -179,7 +179,7 @@ def _locked(path: Path) -> Iterator[None]:
             return
 
 
-def _check_space(job: Job, draft: Path, state: _State) -> None:
+def _check_space(job: Job, draft: Path, state: State) -> None:
     free = shutil.disk_usage(draft).free
     needed = job.nbytes - state.written
     if needed > free:
@@ -187,7 +187,7 @@ def _check_space(job: Job, draft: Path, state: _State) -> None:
         raise WeightsError("E534", message, str(draft.parent), "Give another folder, or make room.")
 
 
-class _State:
+class State:
     """How far each file of a draft is written; kept beside it, which also says that it is ours."""
 
     def __init__(self, draft: Path, digest: str) -> None:
@@ -223,6 +223,9 @@ class _State:
         fresh.replace(self.path)
 
 
+Shards = Callable[[Job, Path, State, Progress], None]
+
+
 def _state_path(draft: Path) -> Path:
     return draft.with_name(f"{draft.name}.json")
 
@@ -252,63 +255,83 @@ def _emptied(draft: Path) -> None:
             path.unlink()
 
 
-def _write_all(job: Job, draft: Path, state: _State, progress: Progress, workers: int) -> None:
+def _write_all(job: Job, draft: Path, state: State, progress: Progress, shards: Shards) -> None:
     progress(state.written)
-    stop = Event()
-
-    def shard(file: str) -> None:
-        _write_shard(job.shards[file], job.values[file], draft / file, file, state, progress, stop)
-
-    for file, text in job.texts.items():
-        path = draft / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    for file, source in job.copies.items():
+    for file in (*job.texts, *job.copies, *job.shards):
         (draft / file).parent.mkdir(parents=True, exist_ok=True)
+    for file, text in job.texts.items():
+        (draft / file).write_text(text, encoding="utf-8")
+    for file, source in job.copies.items():
         with source.open("rb") as original, (draft / file).open("wb") as copy:
             shutil.copyfileobj(original, copy)
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(shard, file) for file in job.shards]
-        try:
-            for future in running:
-                future.result()
-        except BaseException:
-            stop.set()
-            for future in running:
-                future.cancel()
-            raise
+    shards(job, draft, state, progress)
 
 
-def _write_shard(
+def threads(workers: int) -> Shards:
+    """Return what writes shards in this process, some at a time."""
+
+    def write_shards(job: Job, draft: Path, state: State, progress: Progress) -> None:
+        stop = Event()
+        with ThreadPoolExecutor(workers) as pool:
+            running = [
+                pool.submit(_write_noted, job, draft, file, state, progress, stop)
+                for file in job.shards
+            ]
+            try:
+                for future in running:
+                    future.result()
+            except BaseException:
+                stop.set()
+                for future in running:
+                    future.cancel()
+                raise
+
+    return write_shards
+
+
+def _write_noted(
+    job: Job, draft: Path, file: str, state: State, progress: Progress, stop: Event
+) -> None:
+    """Write one file from where an earlier run stopped, and note how far it is as the writing goes on."""
+    noted = start = state.position(file)
+
+    def reached(position: int) -> bool:
+        nonlocal noted, start
+        progress(position - start)
+        start = position
+        if position - noted >= STEP or position == job.shards[file].size:
+            state.note(file, position)
+            noted = position
+        return not stop.is_set()
+
+    write_shard(job.shards[file], job.values[file], draft / file, start, reached)
+
+
+def write_shard(
     shard: Shard,
     values: Mapping[str, Value],
     path: Path,
-    file: str,
-    state: _State,
-    progress: Progress,
-    stop: Event,
+    start: int,
+    reached: Callable[[int], bool] = lambda _: True,
 ) -> None:
-    """Write one file from where an earlier run stopped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write one file from byte `start` on, unless less of it is there.
+
+    `reached` is told how far the file is, and says whether to go on.
+
+    Raises:
+        WeightsError: E539 not as many bytes came out as were planned; and as `write`.
+    """
     with Files() as files, path.open("r+b" if path.exists() else "wb") as target:
-        position = min(state.position(file), target.seek(0, os.SEEK_END))
+        position = min(start, target.seek(0, os.SEEK_END))
         target.truncate(position)
-        noted = position
         for piece in _pieces(shard, values, position, files):
-            if stop.is_set():
+            position += _put(target.fileno(), position, piece, files)
+            if not reached(position):
                 return
-            written = _put(target.fileno(), position, piece, files)
-            position += written
-            progress(written)
-            if position - noted >= STEP:
-                state.note(file, position)
-                noted = position
     if position != shard.size:
         message = f"{position:,} bytes came out, and {shard.size:,} were planned"
-        raise WeightsError(
-            "E539", message, file, "This is a defect of the converter; please report it."
-        )
-    state.note(file, position)
+        remedy = "This is a defect of the converter; please report it."
+        raise WeightsError("E539", message, str(path), remedy)
 
 
 def _pieces(
