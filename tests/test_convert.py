@@ -128,6 +128,24 @@ def test_a_tensor_without_a_number_is_doubted(
     assert f"{name}: every element is NaN" in told
 
 
+def test_a_release_that_is_converted_already_is_recognised(
+    small: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert("--out", "converted") == CLEAN
+    assert "W543" not in capsys.readouterr().out
+    names = load_file(workspace / "converted/vae/diffusion_pytorch_model.safetensors")
+    torch.save(names, small / "Wan2.1_VAE.pth")
+    assert convert("--plan") == FINDINGS
+    told = capsys.readouterr().out
+    assert "W543 the release is converted already: " in told
+    torch.save({**tensors_of("wan_vae"), "extra.weight": torch.ones(1)}, small / "Wan2.1_VAE.pth")
+    convert("--plan")
+    assert (
+        "W543 the release has names that wan_vae.json has not: extra.weight"
+        in capsys.readouterr().out
+    )
+
+
 def test_the_plan_is_a_ledger_of_element_types(
     release: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -273,16 +273,18 @@ def _row(rule: Rule) -> dict[str, Any]:
     }
     if rule.operations:
         row["ops"] = [_operation(operation) for operation in rule.operations]
-    if rule.join and rule.join.how == "concat" and not rule.join.axis:
-        row["fuse"] = [int(rule.join.part), rule.join.count]
-    elif rule.join:
-        join = rule.join
+    join = rule.join
+    if join and join.how == "concat" and join.part.isdecimal() and not (join.axis or join.after):
+        row["fuse"] = [int(join.part), join.count]
+    elif join:
         row["join"] = {
             "how": join.how,
             "part": join.part,
             "count": str(join.count),
             "axis": join.axis,
         }
+        if join.after:
+            row["join"]["after"] = [_operation(operation) for operation in join.after]
     return row
 
 

@@ -11,7 +11,7 @@ from portspec.errors import Diagnostic, Place, UsageError
 from portspec.load import KeyPath
 from portspec.port import Port, ResolvedComponent
 from portspec.spec import ConversionRule
-from portspec.weights.certificate import listed
+from portspec.weights.certificate import listed, side_of
 from portspec.weights.doubts import without_numbers
 from portspec.weights.engine.convert import (
     Component,
@@ -27,6 +27,7 @@ from portspec.weights.engine.names import evaluate
 from portspec.weights.engine.rules import Rule, RuleSet
 from portspec.weights.engine.tensors import Tensor
 from portspec.weights.operations import every_operation, resolved, stored
+from portspec.weights.surface import read_surface
 
 _SUM = re.compile(r"\{([^{}]*)\}")
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -155,8 +156,27 @@ def plan_conversion(
     components = [_component(c, variant) for c in converted]
     made = plan(components, texts(port, variant), root, shard_bytes)
     findings = [_finding(port, variant, fault) for fault in made.faults]
-    findings += [found for part in made.components for found in _doubted(port, part)]
+    for part in made.components:
+        findings += [*_doubted(port, part), *_other_names(port, part, variant)]
     return made, findings
+
+
+def _other_names(port: Port, part: Converted, variant: str) -> Iterator[Diagnostic]:
+    """Compare the names of a release with those that the spec keeps."""
+    file = port.surfaces.get(part.name)
+    if file is None:
+        return
+    component = port.components[part.name]
+    kept = own_names(read_surface(file), component)
+    side = side_of(part.source, kept, rules_of(component, variant).set.apply(kept).outputs)
+    if side in ("source", "both"):
+        return
+    strangers = listed(name for name in part.source if name not in kept)
+    message = f"the release has names that {file.name} has not: {strangers}"
+    if side == "target":
+        message = f"the release is converted already: {strangers} are names that come out"
+    path = ("components", part.name, "conversion", "surface")
+    yield port.complain("W543", message, path, "Give the release that the authors publish.")
 
 
 def _doubted(port: Port, part: Converted) -> Iterator[Diagnostic]:

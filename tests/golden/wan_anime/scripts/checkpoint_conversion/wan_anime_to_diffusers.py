@@ -41,9 +41,12 @@ from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import repeat
 from math import prod
 from pathlib import Path
+from pathlib import PurePosixPath
 from threading import Event
 from threading import Lock
 from typing import Any
