@@ -15,7 +15,6 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
-from portspec.commands.map import _row as written_row
 from portspec.spec import ConversionRule
 from portspec.weights.conversion import applies, engine_rule
 from portspec.weights.engine.layout import lay_out
@@ -23,6 +22,7 @@ from portspec.weights.engine.ops.transpose import Transpose
 from portspec.weights.engine.rules import Join, Mapped, Rule, RuleSet
 from portspec.weights.engine.sources import read_tensors
 from portspec.weights.engine.write import Job, write
+from portspec.weights.written import as_row
 
 FOLDER = Path(__file__).parent / "conversions"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -141,11 +141,11 @@ def test_a_rule_is_written_as_a_spec_reads_it(case: Case) -> None:
     """What `map suggest` prints of a rule says the same rule."""
     for rule in case.rules:
         if not rule.reason:
-            read_again = ConversionRule.model_validate(written_row(rule))
+            read_again = ConversionRule.model_validate(as_row(rule))
             assert engine_rule(read_again, case.values) == rule
 
 
 def test_a_join_keeps_what_comes_after_it() -> None:
     join = Join("concat", r"\2", 2, 1, (Transpose(),))
     rule = Rule(r"^a\.(\d+)\.(\d)$", (r"b.\1",), (), join)
-    assert engine_rule(ConversionRule.model_validate(written_row(rule)), {}) == rule
+    assert engine_rule(ConversionRule.model_validate(as_row(rule)), {}) == rule

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -44,32 +44,13 @@ def declare(context: GateContext) -> Iterator[Gate]:
     surfaces = context.port.surfaces
     if not converted or any(c.name not in surfaces for c in converted):
         return
-    variant = next(e.variant for e in context.port.spec.registry if context.hub in e.hub)
-    small = _small(context.port, variant)
     script, helper = script_path(context.port), f"{context.names.tests}/parity.py"
-    work = context.local / "conversion"
-    # FastVideo decides by words in the whole path, so the folder's name is that of a download.
-    out = work / f"models--{context.hub.replace('/', '--')}" / "snapshots" / "converted"
+    args = _told(context, [c.name for c in converted])
     yield Gate(
         "conversion",
         "published names, through the emitted script, into both loaders",
         __name__,
-        {
-            "script": script,
-            "helper": f"{context.names.tests}/parity".replace("/", "."),
-            "surfaces": str(surfaces_path(context)),
-            "variant": variant,
-            "hub": context.hub,
-            "work": str(work),
-            "out": str(out),
-            "configs": configs(small, variant),
-            "assets": {c.name: declaration(c, variant) for c in _with_assets(context.port)},
-            "components": [
-                _component(context.port.components[c.name], small.components[c.name], variant)
-                | {"surface": str(surfaces[c.name].resolve())}
-                for c in converted
-            ],
-        },
+        {"script": script, "helper": helper.removesuffix(".py").replace("/", "."), **args},
         after=("mapping",),
         files=(script, helper),
         inputs=context.inputs(
@@ -77,9 +58,32 @@ def declare(context: GateContext) -> Iterator[Gate]:
             helper=context.index.tree.sha(helper),
             names=sha256(*(path.read_bytes() for path in surfaces.values())),
         ),
-        env={**context.test_env, context.names.model_dir_env: str(out)},
+        env={**context.test_env, context.names.model_dir_env: args["out"]},
         basis="published names, reduced random weights, fp32",
     )
+
+
+def _told(context: GateContext, converted: Sequence[str]) -> dict[str, Any]:
+    """Return what the gate needs of the port, as JSON."""
+    port, work = context.port, context.local / "conversion"
+    variant = next(e.variant for e in port.spec.registry if context.hub in e.hub)
+    small = _small(port, variant)
+    # FastVideo decides by words in the whole path, so the folder's name is that of a download.
+    out = work / f"models--{context.hub.replace('/', '--')}" / "snapshots" / "converted"
+    return {
+        "surfaces": str(surfaces_path(context)),
+        "variant": variant,
+        "hub": context.hub,
+        "work": str(work),
+        "out": str(out),
+        "configs": configs(small, variant),
+        "assets": {c.name: declaration(c, variant) for c in _with_assets(port)},
+        "components": [
+            _component(port.components[name], small.components[name], variant)
+            | {"surface": str(port.surfaces[name].resolve())}
+            for name in converted
+        ],
+    }
 
 
 def _has_files(component: ResolvedComponent) -> bool:

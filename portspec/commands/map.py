@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from portspec.port import Port, ResolvedComponent
     from portspec.weights.certificate import Certificate
     from portspec.weights.conversion import Rules
-    from portspec.weights.engine.ops import Operation
-    from portspec.weights.engine.rules import Rule
     from portspec.weights.engine.tensors import Tensor
     from portspec.weights.suggestion import Suggestion
 
@@ -119,14 +117,18 @@ def _certified(
 
     console.findings(found, options.format)
     if options.format == "text":
-        console.say(
-            f"{certificate.keys:,} tensors, {certificate.nbytes:,} bytes: "
-            f"{certificate.renamed:,} renamed, {certificate.computed:,} computed, "
-            f"{certificate.dropped_keys:,} dropped ({certificate.dropped_bytes:,} bytes)"
-        )
+        console.say(_summary(certificate))
         for line in certificate.look_alikes:
             console.say(f"only parity.{options.component} can tell apart: {line}")
     return FINDINGS if errors_in(found) else CLEAN
+
+
+def _summary(certificate: Certificate) -> str:
+    return (
+        f"{certificate.keys:,} tensors, {certificate.nbytes:,} bytes: "
+        f"{certificate.renamed:,} renamed, {certificate.computed:,} computed, "
+        f"{certificate.dropped_keys:,} dropped ({certificate.dropped_bytes:,} bytes)"
+    )
 
 
 def _check_native(options: argparse.Namespace, console: Console) -> int:
@@ -231,31 +233,46 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
 
 
 def _suggest(options: argparse.Namespace, console: Console) -> int:
-    from portspec.weights.certificate import listed
+    from portspec.weights.certificate import certify, listed
+    from portspec.weights.engine.rules import RuleSet
     from portspec.weights.report import raised
     from portspec.weights.suggestion import suggest
     from portspec.weights.suggestion.values import Values
+    from portspec.weights.written import as_yaml
 
     source, target = _surface(options.source), _surface(options.target)
     mine, theirs = ({n: tensor.shape for n, tensor in side.items()} for side in (source, target))
     with raised():
         found = suggest(mine, theirs, Values(source, target) if options.values else None)
+    certificate = certify(source, theirs, RuleSet(found.rules))
     if options.format == "json":
-        console.out(json.dumps(_suggested(found), indent=2) + "\n")
+        console.out(json.dumps(_suggested(found, certificate), indent=2) + "\n")
         return CLEAN
     for rule in found.rules:
-        console.out(f"- {_as_yaml(rule)}\n")
+        console.out(f"- {as_yaml(rule)}\n")
     for question in found.questions:
         console.say(f"question: {question.text}")
     for side, names in (("source", found.unmatched_source), ("target", found.unmatched_target)):
         if names:
             console.say(f"without a counterpart in the {side}: {listed(names)}")
+    console.say(_summary(certificate))
+    for finding in certificate.findings:
+        console.say(f"{finding.code}: {finding.message}")
     return CLEAN
 
 
-def _suggested(found: Suggestion) -> dict[str, Any]:
+def _suggested(found: Suggestion, certificate: Certificate) -> dict[str, Any]:
+    from portspec.weights.written import as_row
+
     return {
-        "rules": [_row(rule) for rule in found.rules],
+        "certificate": {
+            "keys": certificate.keys,
+            "bytes": certificate.nbytes,
+            "holds": certificate.holds,
+            "findings": [{"code": f.code, "message": f.message} for f in certificate.findings],
+            "look_alikes": list(certificate.look_alikes),
+        },
+        "rules": [as_row(rule) for rule in found.rules],
         "questions": [
             {"about": list(q.about), "candidates": list(q.candidates), "text": q.text}
             for q in found.questions
@@ -263,52 +280,6 @@ def _suggested(found: Suggestion) -> dict[str, Any]:
         "unmatched_source": list(found.unmatched_source),
         "unmatched_target": list(found.unmatched_target),
     }
-
-
-def _row(rule: Rule) -> dict[str, Any]:
-    """Return a rule as a spec says it."""
-    row: dict[str, Any] = {
-        "match": rule.match,
-        "to": rule.to[0] if len(rule.to) == 1 else list(rule.to),
-    }
-    if rule.operations:
-        row["ops"] = [_operation(operation) for operation in rule.operations]
-    join = rule.join
-    if join and join.how == "concat" and join.part.isdecimal() and not (join.axis or join.after):
-        row["fuse"] = [int(join.part), join.count]
-    elif join:
-        row["join"] = {
-            "how": join.how,
-            "part": join.part,
-            "count": str(join.count),
-            "axis": join.axis,
-        }
-        if join.after:
-            row["join"]["after"] = [_operation(operation) for operation in join.after]
-    return row
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    name = type(operation).__module__.rpartition(".")[2]
-    given = asdict(operation)  # type: ignore[call-overload]
-    return {name: {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v}}
-
-
-def _as_yaml(rule: Rule) -> str:
-    """Write a rule on one line, in the quotes in which YAML leaves backslashes alone."""
-    return _flow(_row(rule))
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return json.dumps(value)
 
 
 def _told(targets: tuple[str, ...]) -> str:
