@@ -51,7 +51,39 @@ PATTERNS = [
     (r"^(?:(\d+)|([a-z]+))\.", r"\1\2:"),
     (r"^\w+\.\d+(?=\.7)", "seven"),
     (r"^.{4}", "four"),
+    # What stands beside a digit is no proof of a whole number.
+    (r"^up\d*(?:2_|b)w$", "two"),
+    (r"^blocks\.\d*(?:2x)", "two"),
+    (r"^a\d*(?i:2x)", "two"),
+    (r"^x[a2b]\d*", "class"),
+    (r"^x[+-5a]\d*", "range"),
+    (r"^a\\.2b", "escaped"),
+    (r"^a\[0-9]", "bracket"),
+    (r"(?x)^\d*a2b ?", "verbose"),
+    (r"^(?:a\.)+1\.", "repeated"),
+    (r"^(?:a|x)\.(10|12|3)\.", r"some.\1."),
+    (r"^a\.(?=1\.)", "ahead"),
+    (r"^(a\.|x)1(\.|$)", r"\1one\2"),
 ]
+AROUND = [
+    ("up", "_w"),
+    ("up", "w"),
+    ("blocks.", "x"),
+    ("a", "x"),
+    ("a", "2X"),
+    ("x", ""),
+    ("x", "+"),
+]
+AROUND += [
+    ("a\\", "b"),
+    ("a\\z", "b"),
+    ("a[", "-9]"),
+    ("a[0-", "]"),
+    ("", "a2b"),
+    ("3a", "b"),
+    ("a.a.", ".c"),
+]
+AROUND += [("x.", ".y"), ("a.", "."), ("x", ".z"), ("x", "x")]
 names = st.from_regex(
     r"(blocks|a|b|ab|100%|x|)(\.?[0-9]{1,3}|\.attn|\.b|\.[0-9]){0,4}", fullmatch=True
 )
@@ -72,6 +104,7 @@ def test_digits_that_look_alike_are_not_confused(rule: tuple[str, str]) -> None:
     texts = [f"blocks.{i}.attn.{j}.7" for i in range(12) for j in range(12)]
     texts += [f"{i}.{j}.{j}" for i in range(12) for j in range(12)]
     texts += [f"{i}" for i in range(120)] + [f"a.{i}" for i in range(12)]
+    texts += [f"{head}{i}{tail}" for i in range(24) for head, tail in AROUND]
     assert routed([rule], texts) == [plainly([rule], text) for text in texts]
 
 

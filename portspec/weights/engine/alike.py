@@ -7,6 +7,7 @@ a pattern names: `ffn.0` is not `ffn.2`.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -18,12 +19,10 @@ Make = Callable[[Hashable, Sequence[str]], Iterable[Row]]
 
 _MERGED = bytes.maketrans(b"123456789", b"000000000")
 _RUN = re.compile(rb"0+")
-_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
-_DIGITS_ONLY = re.compile(r"\[[0-9]+\]")
-_NUMBERS = re.compile(r"\((?:\?:)?([0-9]+(?:\|[0-9]+)*)\)|([0-9]+)")
-# What stands before and behind a number that can only be a whole one: something that is there and no digit.
-_BEFORE = re.compile(r"(?:\\\.|(?<!\\)[A-Za-z_\-/:]|^\^)$")
-_BEHIND = re.compile(r"(?:\\\.|[A-Za-z_\-/:])(?![?*{])|\$")
+_DIGITS = range(ord("0"), ord("9") + 1)
+_PARSER: Any = getattr(re, "_parser", None) or importlib.import_module("sre_parse")  # before 3.11
+
+Item = tuple[Any, Any]  # what a parsed pattern is made of: its kind, and what belongs to it
 
 
 class Alike:
@@ -100,23 +99,100 @@ def _lengths(patterns: Iterable[str]) -> frozenset[int] | None:
     """
     found: set[int] = set()
     for pattern in patterns:
-        if (
-            "(?P=" in pattern or r"\N" in pattern
-        ):  # compares two texts, or names a digit by its name
+        lengths = _known(list(_PARSER.parse(pattern)), False, False)
+        if lengths is None:
             return None
-        text = _CLASS.sub(_plain_class, pattern.replace(r"\d", "]"))
-        for number in _NUMBERS.finditer(text):
-            if not _BEFORE.search(text[: number.start()]) or not _BEHIND.match(
-                text[number.end() :]
-            ):
-                return None
-            found.update(len(part) for part in (number[1] or number[2]).split("|"))
+        found |= lengths
     return frozenset(found)
 
 
-def _plain_class(found: re.Match[str]) -> str:
-    """Write a class of digits as one digit, one that treats all alike as a bracket, and leave others."""
-    text = found[0].replace("0-9", "")
-    if _DIGITS_ONLY.fullmatch(found[0]):
-        return "0"
-    return found[0] if any(c.isdigit() for c in text) else "]"
+def _known(items: Sequence[Item], before: bool, behind: bool) -> set[int] | None:
+    """Return the lengths of the numbers in a sequence; None when digits are seen otherwise.
+
+    `before` and `behind` say whether something that is no digit surely stands around the sequence.
+    """
+    found: set[int] = set()
+    index = 0
+    while index < len(items):
+        end = index
+        while end < len(items) and _is_digit(items[end]):
+            end += 1
+        own: set[int] | None = {end - index}
+        left = _ends(items[index - 1], True) if index else before
+        following = end if end > index else index + 1
+        right = _ends(items[following], False) if following < len(items) else behind
+        if end == index:
+            own = _inside(items[index], left, right)
+        elif not (left and right):
+            own = None
+        if own is None:
+            return None
+        found |= own
+        index = following
+    return found
+
+
+def _is_digit(item: Item) -> bool:
+    """Tell whether an item takes exactly one digit, and not any."""
+    kind, told = str(item[0]), item[1]
+    if kind == "LITERAL":
+        return told in _DIGITS
+    return kind == "IN" and not _any_alike(told) and all(_only_digits(part) for part in told)
+
+
+def _inside(item: Item, before: bool, behind: bool) -> set[int] | None:
+    """Return what `_known` does of a single item that takes no digit of its own."""
+    kind, told = str(item[0]), item[1]
+    if kind in ("ANY", "AT", "LITERAL"):
+        return set()
+    if kind == "NOT_LITERAL":
+        return None if told in _DIGITS else set()
+    if kind == "IN":
+        return set() if _any_alike(told) else None
+    if kind in ("SUBPATTERN", "ATOMIC_GROUP"):
+        return _known(list(told[-1] if kind == "SUBPATTERN" else told), before, behind)
+    if kind == "BRANCH":
+        every = [_known(list(branch), before, behind) for branch in told[1]]
+        known = [one for one in every if one is not None]
+        return set().union(*known) if len(known) == len(every) else None
+    if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        return _known(list(told[2]), False, False)
+    if kind in ("ASSERT", "ASSERT_NOT"):
+        return _known(list(told[1]), False, False)
+    return None  # a comparison of two texts, or what later versions of Python may have
+
+
+def _any_alike(members: Sequence[Item]) -> bool:
+    """Tell whether a class has all digits or none."""
+    for kind, told in members:
+        if str(kind) == "LITERAL" and told in _DIGITS:
+            return False
+        if str(kind) == "RANGE":
+            low, high = told
+            inside = [digit for digit in _DIGITS if low <= digit <= high]
+            if inside and len(inside) < len(_DIGITS):
+                return False
+    return True
+
+
+def _only_digits(member: Item) -> bool:
+    kind, told = str(member[0]), member[1]
+    if kind == "RANGE":
+        return told[0] in _DIGITS and told[1] in _DIGITS
+    return kind == "LITERAL" and told in _DIGITS
+
+
+def _ends(item: Item, last: bool) -> bool:
+    """Tell whether an item surely ends, or begins, with something that is there and no digit."""
+    kind, told = str(item[0]), item[1]
+    if kind == "LITERAL":
+        return told not in _DIGITS
+    if kind == "AT":
+        return str(told).startswith("AT_BEGINNING" if last else "AT_END")
+    if kind == "IN":
+        return all(str(k) == "LITERAL" and t not in _DIGITS for k, t in told)
+    if kind == "SUBPATTERN":
+        return bool(told[-1]) and _ends(list(told[-1])[-1 if last else 0], last)
+    if kind == "BRANCH":
+        return all(branch and _ends(list(branch)[-1 if last else 0], last) for branch in told[1])
+    return False
