@@ -590,7 +590,7 @@ GATE_FAULTS = [
         "a tokenizer that is not copied",
         "conversion",
         SCRIPT,
-        "shutil.copyfileobj(original, copy)",
+        "shutil.copyfileobj(original, copy, REMOTE_STEP)",
         "copy.truncate()",
         "E502 tokenizer/",
     ),

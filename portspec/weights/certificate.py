@@ -141,7 +141,7 @@ def _rules(mapped: Mapped, source: Surface, rules: RuleSet) -> Iterator[Finding]
             mapped.routes.get(name, (-1, ()))[1] == (name,) for name in users[index]
         ):
             message = (
-                f"{rule.match!r} changes none of the {len(users[index])} names that it matches"
+                f"'{rule.match}' changes none of the {len(users[index])} names that it matches"
             )
             yield Finding("W506", message, index, tuple(users[index]))
 
@@ -150,9 +150,9 @@ def _never_runs(index: int, source: Surface, rules: RuleSet) -> Finding:
     rule = rules.rules[index]
     taken = [name for name in source if re.match(rule.match, name)]
     if not taken:
-        return Finding("E506", f"no published name matches {rule.match!r}", index)
+        return Finding("E506", f"no published name matches '{rule.match}'", index)
     first = rules.rules[rules.number_of(taken[0])]
-    message = f"{first.match!r} takes {listed(taken)} before {rule.match!r} can"
+    message = f"'{first.match}' takes {listed(taken)} before '{rule.match}' can"
     return Finding("E507", message, index, tuple(taken))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from portspec.errors import UsageError
 from portspec.weights.engine.layout import Shard
 from portspec.weights.engine.rules import Value
+from portspec.weights.engine.tensors import WeightsError
 from portspec.weights.engine.write import Job, Progress, Shards, State, write_shard
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOOK = 1.0  # seconds between two looks at how far the files are
 _KNOCK = 10.0  # seconds
+_END = 60.0  # seconds
 
 
 def on_cluster(address: str, told: Callable[[str], None] = lambda _: None) -> Shards:
@@ -51,6 +53,8 @@ def on_cluster(address: str, told: Callable[[str], None] = lambda _: None) -> Sh
             finally:
                 for left in waiting:
                     ray.cancel(left, force=True)
+                if waiting:  # until they write no more
+                    ray.wait(list(waiting), num_returns=len(waiting), timeout=_END)
 
     return write_shards
 
@@ -69,8 +73,9 @@ def _wait(
         for task in done:
             try:
                 node = ray.get(task)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)
+                raise cause if isinstance(cause, WeightsError) else _lost(error) from error
             file = waiting.pop(task)
             told(node)
             state.note(file, (draft / file).stat().st_size)
@@ -79,6 +84,12 @@ def _wait(
                 size = (draft / file).stat().st_size
                 progress(size - before)
                 sizes[file] = size
+
+
+def _lost(error: Exception) -> WeightsError:
+    told = str(error).strip().partition("\n")[0]
+    remedy = "Look at the nodes, their memory and their disks; then run again, which goes on."
+    return WeightsError("E544", f"a task of the cluster has not ended: {told}", "", remedy)
 
 
 def _write(shard: Shard, values: Mapping[str, Value], path: Path, start: int) -> str:
@@ -105,7 +116,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
-    except OSError as error:  # a ConnectionError is one
+    except (OSError, ValueError, RuntimeError) as error:  # a ConnectionError is the first
         remedy = "Start one with `ray start --head`, or give its HOST:PORT; `local` needs none."
         raise UsageError(f"there is no Ray cluster at {address}", remedy) from error
     try:

@@ -213,7 +213,7 @@ def _whole(paths: Sequence[Location]) -> None:
             name = f"{found[1]}-{number:0{len(found[2])}d}-of-{found[3]}{found[4]}"
             _is_there(path.with_name(name), there)
     for index in {p for path in paths for p in path.parent.glob("*.index.json")}:
-        shards = {index.with_name(name) for name in weight_map(index).values()}
+        shards = {index.parent / name for name in weight_map(index).values()}
         for shard in sorted(shards) if shards & there else ():
             _is_there(shard, there)
 
@@ -291,7 +291,10 @@ def outside(out: Path, root: Location) -> None:
 def _convert(
     component: Component, own: Mapping[str, Tensor], shard_bytes: int, faults: list[Fault]
 ) -> Converted:
-    mapped = component.rule_set.apply(own)
+    try:
+        mapped = component.rule_set.apply(own)
+    except ValueError as error:
+        mapped = Mapped(problems=[Problem("E531", str(error))])
     problems = list(mapped.problems)
     outputs = dict(mapped.outputs)
     if component.cast:
@@ -303,7 +306,7 @@ def _convert(
     used = {rule for rule, _ in mapped.routes.values()}
     for index, rule in enumerate(component.rules):
         if index not in used and not rule.reason:
-            problems.append(Problem("E506", f"no published name meets {rule.match!r}", index))
+            problems.append(Problem("E506", f"no published name matches '{rule.match}'", index))
     if not outputs:
         problems.append(Problem("E536", "nothing is left of it"))
     faults += [Fault(component.name, p.code, p.message, p.rule) for p in problems]

@@ -19,7 +19,9 @@ from portspec.weights.engine.tensors import WeightsError
 SCHEME = "hf://"
 REMOTE_STEP = 16 * 1024**2  # bytes of one request
 _AHEAD = 64 * 1024  # bytes that are read together when less is asked for
-_PLACE = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([\w.%/-]+?))?(?:/+(.*))?")
+_PLACE = re.compile(
+    r"hf://([\w.-]+/[\w.-]+?)(?:@(refs/(?:pr|convert)/[\w.-]+|[\w.%-]+))?(?:/+(.*))?"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -97,7 +99,9 @@ class HubPath(PurePosixPath):
 
     def glob(self, pattern: str) -> Iterator[HubPath]:
         """Yield the files below a folder that a pattern matches, as `Path.glob` does."""
-        wanted = [part for part in pattern.split("/") if part]
+        wanted = [part for part in pattern.split("/") if part not in ("", ".")]
+        if any("**" in part and part != "**" for part in wanted):
+            raise ValueError("** stands for whole folders alone")
         depth = len(self.parts) - 3
         for file in self._files():
             parts = file.split("/")
@@ -115,13 +119,11 @@ class HubPath(PurePosixPath):
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole file as text."""
-        with self.open() as file:
-            return file.read().decode(encoding)
+        return self.read_bytes().decode(encoding)
 
     def read_bytes(self) -> bytes:
         """Return the whole file."""
-        with self.open() as file:
-            return file.read()
+        return _Ranges(self).readall()
 
 
 Location = Path | HubPath
@@ -147,6 +149,14 @@ class _Ranges(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+    def readall(self) -> bytes:
+        data = bytearray()
+        while self._position < self._size:
+            piece = bytearray(min(REMOTE_STEP, self._size - self._position))
+            self.readinto(piece)
+            data += piece
+        return bytes(data)
 
     def readinto(self, buffer: Any) -> int:
         count = min(len(buffer), self._size - self._position, REMOTE_STEP)
@@ -193,26 +203,39 @@ def _listed(repository: str, commit: str) -> Mapping[str, RemoteStat]:
 
         rows = HfApi().list_repo_tree(repository, recursive=True, revision=commit)
         files = (row for row in rows if isinstance(row, RepoFile))
-        return {row.path: RemoteStat(row.size, row.blob_id) for row in files}
+        found = {row.path: RemoteStat(row.size, row.blob_id) for row in files}
+        for name in found:
+            if not name.isprintable() or not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise OSError(f"the repository lists {name!r}, which is no name of a file")
+        return found
 
     found: dict[str, RemoteStat] = _asked(ask, f"{SCHEME}{repository}@{commit}")
     return found
 
 
 def _fetched(path: HubPath, start: int, end: int) -> bytes:
-    """Return the bytes of a range."""
+    """Return the bytes of a range, and nothing else that a server may send."""
 
     def ask() -> bytes:
         from huggingface_hub import hf_hub_url, utils
 
         hub: Any = utils  # which does not say that these are its own
         url = hf_hub_url(path.repository, path.inner, revision=path.commit)
-        headers = {**hub.build_hf_headers(), "Range": f"bytes={start}-{end - 1}"}
-        response = hub.http_backoff("GET", url, headers=headers)
-        hub.hf_raise_for_status(response)
-        if len(response.content) != end - start:
-            raise OSError(f"{end - start:,} bytes were asked for, {len(response.content):,} came")
-        return bytes(response.content)
+        wanted = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        headers = {**hub.build_hf_headers(), **wanted}
+        with hub.http_stream_backoff("GET", url, headers=headers) as response:
+            hub.hf_raise_for_status(response)
+            told = response.headers.get("Content-Range", "nothing")
+            if told != f"bytes {start}-{end - 1}/{path.stat().st_size}":
+                raise OSError(f"bytes {start} to {end - 1} were asked for, and {told} came")
+            data = bytearray()
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > end - start:
+                    break
+        if len(data) != end - start:
+            raise OSError(f"{end - start:,} bytes were asked for, and others came")
+        return bytes(data)
 
     data: bytes = _asked(ask, str(path))
     return data

@@ -23,6 +23,7 @@ _OPERATORS: Mapping[type, Callable[[int, int], int]] = {
     ast.Mod: operator.mod,
 }
 _PART = re.compile(r"\\(?P<number>[1-9]\d?)|\\g<(?P<name>\w+)>|\{(?P<sum>[^{}]*)\}")
+_ESCAPE = re.compile(r"\\[\\A-Za-z0-9]")
 _GROUP = re.compile(r"\\([1-9]\d?)|\\g<(\w+)>")
 
 _Maker = Callable[[Sequence[str]], Iterable[str]]
@@ -88,6 +89,22 @@ class Template:
         if text:
             self.pieces.append(("", text))
 
+    def check(self, pattern: re.Pattern[str]) -> None:
+        r"""Refuse groups that a pattern has not, and escapes such as `\n`, which no name needs.
+
+        Raises:
+            ValueError: There is one.
+        """
+        for piece in self.pieces:
+            known = piece in pattern.groupindex if isinstance(piece, str) else True
+            if isinstance(piece, int):
+                known = piece <= pattern.groups
+            if isinstance(piece, tuple) and not piece[0] and _ESCAPE.search(piece[1]):
+                known = False
+            if not known:
+                told = f"group {piece}" if not isinstance(piece, tuple) else f"escape in {piece[1]}"
+                raise ValueError(f"{self.text} has a {told}, and '{pattern.pattern}' gives none")
+
     def fill(self, found: re.Match[str], values: Mapping[str, int]) -> str:
         """Return the text for one match."""
         return "".join(_text(piece, found, values) for piece in self.pieces)
@@ -126,9 +143,16 @@ class Names:
         rules: Sequence[tuple[str, Sequence[str]]],
         values: Mapping[str, int] | None = None,
     ) -> None:
-        """Compile `rules`: each a pattern, and the templates to fill when it is the first to match."""
+        """Compile `rules`: each a pattern, and the templates to fill when it is the first to match.
+
+        Raises:
+            ValueError: A template names a group that its pattern has not, or has an escape beside groups.
+        """
         self._patterns = [re.compile(pattern) for pattern, _ in rules]
         self._templates = [[Template(text) for text in texts] for _, texts in rules]
+        for pattern, templates in zip(self._patterns, self._templates, strict=True):
+            for template in templates:
+                template.check(pattern)
         self._values = dict(values or {})
         self._alike = Alike(pattern for pattern, _ in rules)
         self._plans: dict[Hashable, tuple[int, list[_Maker]]] = {}

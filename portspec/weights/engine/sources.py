@@ -131,4 +131,4 @@ def weight_map(index: Location) -> dict[str, str]:
 
 def _is_shard(name: object) -> bool:
     """Tell whether an entry of an index can name a file of tensors."""
-    return isinstance(name, str) and name.isprintable() and not name.endswith(INDEX)
+    return isinstance(name, str) and bool(name) and name.isprintable() and not name.endswith(INDEX)
