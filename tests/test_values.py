@@ -132,6 +132,59 @@ def test_a_difference_in_the_middle_of_a_large_tensor_is_seen(tmp_path: Path) ->
     assert found.assigned == {"a.one.w": ("a.y.w",), "a.two.w": ("a.x.w",)}
 
 
+KINDS = {
+    "halves of two kinds": (torch.float16, torch.bfloat16),
+    "whole numbers": (torch.int32, torch.int64),
+    "quantised": (torch.float8_e4m3fn, torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_types_that_cannot_be_compared_prove_nothing(kind: str, tmp_path: Path) -> None:
+    """As without values, strangers are left alone or asked about."""
+    mine, theirs = (dtype for dtype in KINDS[kind])
+    found = suggested(
+        tmp_path,
+        {"foo.weight": random(4, 8).to(mine)},
+        {"bar.weight": random(4, 8, seed=1).to(theirs)},
+    )
+    assert not found.assigned or found.questions
+
+
+def test_parts_of_incomparable_types_are_asked_about(tmp_path: Path) -> None:
+    mine, theirs = {}, {}
+    for i in range(2):
+        q, k, v = (random(4, 6, seed=3 * i + part) for part in range(3))
+        mine |= {f"b.{i}.one.{x}.weight": t.half() for x, t in zip("abc", (q, k, v), strict=True)}
+        theirs[f"b.{i}.whole.weight"] = torch.cat([k, q, v]).bfloat16()
+    found = suggested(tmp_path, mine, theirs)
+    assert not found.assigned or any("order" in question.text for question in found.questions)
+
+
+def test_a_constant_whose_name_the_source_has_too_proves_nothing(tmp_path: Path) -> None:
+    mine = {"n.weight": random(16), "old.weight": torch.zeros(16), "older.weight": torch.zeros(16)}
+    theirs = {
+        "n.weight": torch.zeros(16),
+        "m.weight": torch.zeros(16),
+        "x.weight": mine["n.weight"],
+    }
+    found = suggested(tmp_path, mine, theirs)
+    assert found.assigned["n.weight"] == ("x.weight",)
+    assert "n.weight" not in {
+        name for n, q in found.assigned.items() if n == "n.weight" for name in q
+    }
+
+
+def test_names_without_contents_cannot_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text('{"a.weight": {"dtype": "F32", "shape": [2, 3]}}', encoding="utf-8")
+    assert run("map", "suggest", str(kept), str(kept)) == 0
+    assert run("map", "suggest", str(kept), str(kept), "--values") == 2
+    assert "kept.json holds no values" in capsys.readouterr().err
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = random(16), random(16, seed=1)
     save_file({"b.norm_one.w": one, "b.norm_two.w": two}, tmp_path / "a.safetensors")

@@ -233,13 +233,20 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
 
 
 def _suggest(options: argparse.Namespace, console: Console) -> int:
+    from portspec.errors import UsageError
     from portspec.weights.certificate import certify, listed
     from portspec.weights.engine.rules import RuleSet
     from portspec.weights.report import raised
     from portspec.weights.suggestion import suggest
     from portspec.weights.suggestion.values import Values
+    from portspec.weights.surface import is_kept
     from portspec.weights.written import as_yaml
 
+    for where in (options.source, options.target) if options.values else ():
+        if is_kept(where):
+            raise UsageError(
+                f"{where} holds no values", "Give the checkpoints, or leave --values out."
+            )
     source, target = _surface(options.source), _surface(options.target)
     mine, theirs = ({n: tensor.shape for n, tensor in side.items()} for side in (source, target))
     with raised():
@@ -257,7 +264,7 @@ def _suggest(options: argparse.Namespace, console: Console) -> int:
             console.say(f"without a counterpart in the {side}: {listed(names)}")
     console.say(_summary(certificate))
     for finding in certificate.findings:
-        console.say(f"{finding.code}: {finding.message}")
+        console.say(f"still open, {finding.code}: {finding.message}")
     return CLEAN
 
 

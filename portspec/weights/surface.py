@@ -36,9 +36,14 @@ def surface_at(where: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: As `read_tensors`, `place` and `read_surface` do.
     """
-    if where.endswith(".json") and not where.endswith(INDEX) and not where.startswith(SCHEME):
+    if is_kept(where):
         return read_surface(Path(where))
     return read_tensors(place(where))
+
+
+def is_kept(where: str) -> bool:
+    """Tell whether this is a surface that was kept, and no checkpoint."""
+    return where.endswith(".json") and not where.endswith(INDEX) and not where.startswith(SCHEME)
 
 
 def _is_row(row: Any) -> bool:

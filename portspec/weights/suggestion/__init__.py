@@ -90,7 +90,7 @@ def _turned(found: Matching, values: Values) -> Iterator[Link]:
 def _decided(found: Matching, values: Values) -> None:
     """Forget doubts about pairs that hold the same values, unless these are constants."""
     for doubts in (found.by_shape, found.faint, found.by_order):
-        doubts[:] = [(a, b) for a, b in doubts if not values.is_telling(b if b.parts else a)]
+        doubts[:] = [(a, b) for a, b in doubts if not values.prove(a, b)]
 
 
 def _questions(found: Matching, known_by: str) -> Iterator[Question]:

@@ -30,10 +30,10 @@ class Contents(Protocol):
     """What tensors hold, where that may be looked at."""
 
     def agree(self, source: Unit, target: Unit) -> bool:
-        """Tell whether two units, whose shapes fit, hold the same."""
+        """Tell whether nothing in two units, whose shapes fit, is known to differ."""
 
-    def is_telling(self, unit: Unit) -> bool:
-        """Tell whether what a unit holds is not the same as in others by accident."""
+    def prove(self, source: Unit, target: Unit) -> bool:
+        """Tell whether they hold the same and could not by accident."""
 
 
 _STEPS = (0.3, 0.15, 0.07, 0.03)  # by how much a pair must beat all others to be taken
@@ -146,7 +146,7 @@ class _Search:
             for j, target in enumerate(self._targets):
                 if _possible(source, target) and _agree(values, source, target):
                     self._worth[i, j] = likeness(source.name, target.name, weights)
-                    if values and values.is_telling(target if target.parts else source):
+                    if values and values.prove(source, target):
                         self._worth[i, j] += _PROVED
         self._evidence = Evidence(self._sources, self._targets, found.pairs)
         self._scores: dict[Cell, float] = {}

@@ -1,11 +1,13 @@
-"""What the contents of tensors say about which is which, from a few elements of each."""
+"""What the contents of tensors say about which is which, from their elements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from hashlib import blake2b
 from math import prod
+from typing import NamedTuple
 
 from portspec.weights.engine.compute import PIECE, Files, from_bytes, whole_tensor
 from portspec.weights.engine.ops import Operation
@@ -23,11 +25,19 @@ from portspec.weights.engine.tensors import (
 )
 from portspec.weights.suggestion.units import Unit, moved, shifts
 
-_WINDOW = 4096  # elements that are compared at the beginning, in the middle and at the end
-_WIDTHS = {"F64": 3, "F32": 2, "F16": 1, "BF16": 1}
-_LARGEST = 64 * PIECE  # elements of a tensor that is compared as a whole
+_WHOLE = 1 << 20  # elements; what has no more is compared as a whole
+_WINDOWS = 16  # pieces of what has more, which together are as many elements
+_FLOATS = {"F64": 3, "F32": 2, "F16": 1, "BF16": 1}
+_LARGEST = 64 * PIECE  # elements of a tensor that is turned to see whether it fits
 
 Slice = tuple[bool, str, int, int]  # side, name, first element, number of elements
+
+
+class Digest(NamedTuple):
+    """What elements are, in short, and whether they differ from each other."""
+
+    told: bytes
+    varies: bool
 
 
 class Values:
@@ -40,24 +50,40 @@ class Values:
     def __init__(self, source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         self._sides = (source, target)
         self._files = Files()
-        self._sample = lru_cache(maxsize=None)(self._read)
+        self._digest = lru_cache(maxsize=None)(self._read)
 
     def agree(self, source: Unit, target: Unit) -> bool:
-        """Tell whether nothing in what is read of two units differs."""
+        """Tell whether nothing in two units, whose shapes fit, is known to differ."""
+        return all(
+            None in (one, other) or one.told == other.told  # type: ignore[union-attr]
+            for one, other in self._digests(source, target)
+        )
+
+    def prove(self, source: Unit, target: Unit) -> bool:
+        """Tell whether two units hold the same and could not by accident, as constants do."""
+        found = list(self._digests(source, target))
+        return bool(found) and all(
+            one is not None and other is not None and one.told == other.told and one.varies
+            for one, other in found
+        )
+
+    def _digests(self, source: Unit, target: Unit) -> Iterator[tuple[Digest | None, Digest | None]]:
+        """Yield what each part of two units holds, or None where types cannot be compared."""
         moves = shifts(source, target)
         assert moves is not None, "only units whose shapes fit are compared"
         for row in source.shapes:
             theirs = moved(row, moves)
-            if theirs in target.shapes and not all(
-                self._equal(one, other) for one, other in _slices(source, row, target, theirs)
-            ):
-                return False
-        return True
-
-    def is_telling(self, unit: Unit) -> bool:
-        """Tell whether a unit's contents are its own: constants agree with constants by accident."""
-        row = next(iter(unit.shapes))
-        return all(self._varies(part.key(row)) for part in unit.parts or (unit,))
+            if theirs in target.shapes:
+                for one, other in _slices(source, row, target, theirs):
+                    mine, yours = self._sides[0][one[1]], self._sides[1][other[1]]
+                    dtype = _common(mine.dtype, yours.dtype)
+                    if not dtype:
+                        yield None, None
+                    else:
+                        yield (
+                            self._digest(mine, *one[2:], dtype),
+                            self._digest(yours, *other[2:], dtype),
+                        )
 
     def turned(self, source: Unit, target: Unit) -> Operation | None:
         """Return the one operation that makes the one of the other: another shape, a transpose, a swap."""
@@ -69,8 +95,8 @@ class Values:
         one, other = (self._whole(s, u.key(row)) for s, u in ((0, source), (1, target)))
         if one is None or other is None or one.dtype != other.dtype:
             return None
-        if not self._varies(source.key(row)):
-            return None
+        if not bool((one != one.reshape(-1)[:1]).any()):
+            return None  # of one number only, any operation would do
         for operation in (Reshape(shape), Transpose(), SwapHalves()):
             with suppress(WeightsError, IndexError):
                 (kind,) = operation.infer([TensorType("F32", tuple(one.shape))])
@@ -80,43 +106,41 @@ class Values:
 
     def _whole(self, side: int, name: str):  # type: ignore[no-untyped-def]
         tensor = self._sides[side].get(name)
-        if tensor is None or tensor.dtype not in _WIDTHS or prod(tensor.shape) > _LARGEST:
+        if tensor is None or tensor.dtype not in _FLOATS or prod(tensor.shape) > _LARGEST:
             return None
         return whole_tensor(leaf(name, tensor), self._files)
 
-    def _varies(self, name: str) -> bool:
-        tensor = self._sides[name not in self._sides[0]][name]
+    def _read(self, tensor: Tensor, start: int, count: int, dtype: str) -> Digest:
+        """Digest elements of a slice in an element type: all of them, or of many some in even steps."""
         width = BITS[tensor.dtype] // 8
-        data = self._sample(tensor, 0, prod(tensor.shape), tensor.dtype)
-        return any(data[i : i + width] != data[:width] for i in range(0, len(data), width))
-
-    def _equal(self, one: Slice, other: Slice) -> bool:
-        mine, theirs = self._sides[one[0]][one[1]], self._sides[other[0]][other[1]]
-        dtype = mine.dtype
-        if mine.dtype != theirs.dtype:
-            widths = _WIDTHS.get(mine.dtype, 0), _WIDTHS.get(theirs.dtype, 0)
-            if 0 in widths or widths[0] == widths[1]:
-                return True
-            dtype = min((widths[0], mine.dtype), (widths[1], theirs.dtype))[1]
-        return self._sample(mine, *one[2:], dtype) == self._sample(theirs, *other[2:], dtype)
-
-    def _read(self, tensor: Tensor, start: int, count: int, dtype: str) -> bytes:
-        """Return elements from the beginning, the middle and the end of a slice, in an element type."""
-        starts = {start, start + max(count - _WINDOW, 0) // 2, start + max(count - _WINDOW, 0)}
-        width = BITS[tensor.dtype] // 8
-        size = min(_WINDOW, count)
+        size = count if count <= _WHOLE else _WHOLE // _WINDOWS
+        step = (count - size) // max(_WINDOWS - 1, 1)
+        starts = [start + i * step for i in range(_WINDOWS if count > _WHOLE else 1)]
+        found, varies, first = blake2b(digest_size=16), False, b""
         if tensor.strides:
             flat = whole_tensor(leaf("", tensor), self._files).reshape(-1)
-            pieces = [flat[first : first + size] for first in sorted(starts)]
-        else:
-            runs = [
-                Run(tensor.file, tensor.start + s * width, size * width) for s in sorted(starts)
-            ]
-            data = self._files.read(runs)
-            if dtype == tensor.dtype:
-                return bytes(data)
-            pieces = [from_bytes(data, tensor.dtype)]
-        return b"".join(_rounded(piece, dtype) for piece in pieces)
+        for begin in starts:
+            if tensor.strides:
+                data = _rounded(flat[begin : begin + size], dtype)
+            else:
+                run = Run(tensor.file, tensor.start + begin * width, size * width)
+                data = bytes(self._files.read([run]))
+                if dtype != tensor.dtype:
+                    data = _rounded(from_bytes(bytearray(data), tensor.dtype), dtype)
+            found.update(data)
+            first = first or data[: BITS[dtype] // 8]
+            varies = varies or data != first * (len(data) // max(len(first), 1))
+        return Digest(found.digest(), varies)
+
+
+def _common(mine: str, theirs: str) -> str:
+    """Return the element type in which two can be compared exactly, if there is one."""
+    if mine == theirs:
+        return mine if BITS[mine] >= 8 else ""
+    widths = _FLOATS.get(mine, 0), _FLOATS.get(theirs, 0)
+    if 0 in widths or widths[0] == widths[1]:
+        return ""
+    return mine if widths[0] < widths[1] else theirs
 
 
 def _rounded(elements, dtype: str) -> bytes:  # type: ignore[no-untyped-def]
