@@ -587,6 +587,14 @@ GATE_FAULTS = [
         "E410",
     ),
     TreeFault(
+        "a scheduler's config that is not the spec's",
+        "conversion",
+        SCRIPT,
+        '"prediction_type": "flow_prediction"',
+        '"prediction_type": "epsilon"',
+        "E510 scheduler/",
+    ),
+    TreeFault(
         "a tokenizer that is not copied",
         "conversion",
         SCRIPT,

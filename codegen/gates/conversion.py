@@ -34,7 +34,7 @@ from portspec.weights.engine.layout import json_text
 from portspec.weights.engine.rules import Value, cast
 from portspec.weights.engine.tensors import TORCH_NAMES, Tensor, WeightsError
 from portspec.weights.operations import every_operation
-from portspec.weights.release import Part, drawn, evaluated, reduced, write_release
+from portspec.weights.release import Part, drawn, evaluated, named, reduced, write_release
 from portspec.weights.surface import read_surface
 
 
@@ -77,6 +77,7 @@ def _told(context: GateContext, converted: Sequence[str]) -> dict[str, Any]:
         "work": str(work),
         "out": str(out),
         "configs": configs(small, variant),
+        "published": configs(port, variant),
         "assets": {c.name: declaration(c, variant) for c in _with_assets(port)},
         "components": [
             _component(port.components[name], small.components[name], variant)
@@ -140,7 +141,7 @@ def run(args: Mapping[str, Any]) -> Outcome:
     )
     _write_assets(args["assets"], release)
     script = _script(Path(args["script"]))
-    problem = _refused(args, script.CONFIGS[args["variant"]])
+    problem = _other_than_the_spec(args, script) or _refused(args, script.CONFIGS[args["variant"]])
     if problem:
         return Outcome("fail", problem)
     status = _converted(args, script, release, out)
@@ -185,7 +186,7 @@ def _write_assets(assets: Mapping[str, Mapping[str, Any]], release: Path) -> Non
     """Write a small file for each pattern of files that are copied as they are."""
     for name, table in assets.items():
         for glob in table["assets"]:
-            path = release / glob.replace("**/", "").replace("*", f"{name}.txt")
+            path = release / named(glob, f"{name}.txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{glob} of {name}\n", encoding="utf-8")
 
@@ -198,6 +199,27 @@ def _script(path: Path) -> Any:
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
+
+
+def _other_than_the_spec(args: Mapping[str, Any], script: Any) -> str:
+    """Compare what the script declares and is not run here, as sizes differ, with what the spec says."""
+    variant = args["variant"]
+    for component in args["components"]:
+        declared_there = script.COMPONENTS[variant][component["name"]]
+        if component["small"] != component["full"] and not _same(declared_there, component["full"]):
+            return f"E510 {component['name']}: the script's rules are not those of the spec"
+    for file, config in args["published"].items():
+        if file not in _checked(args) and not _same(script.CONFIGS[variant].get(file), config):
+            return f"E510 {file} in the script is not that of the spec"
+    return ""
+
+
+def _checked(args: Mapping[str, Any]) -> set[str]:
+    return {f"{component['name']}/config.json" for component in args["components"]}
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _converted(args: Mapping[str, Any], script: Any, release: Path, out: Path) -> int:
@@ -235,8 +257,6 @@ def _compared(
     metrics: dict[str, Any],
 ) -> str:
     """Compare what was written with what torch makes of the source, and load it on both sides."""
-    import torch
-
     name = component["name"]
     folder = Path(args["out"]) / name
     written = _loaded(folder)
@@ -245,7 +265,7 @@ def _compared(
         odd = min(written.keys() ^ expected.keys())
         return f"E502 {odd} is {'not expected' if odd in written else 'missing'}"
     for key, tensor in expected.items():
-        if written[key].dtype != tensor.dtype or not torch.equal(written[key], tensor):
+        if not _equal(written[key], tensor):
             return f"E510 {key} does not hold the values that the rules make of the release"
     module = _official(component)
     aliases = distinct(module)[1]
@@ -258,6 +278,16 @@ def _compared(
     return compare(
         written, distinct(native)[0], key_map(surface), component["unused"], helper.DTYPE
     )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare by bytes: torch cannot compare every element type."""
+    import torch
+
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    flat = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(*flat)
 
 
 def _loaded(folder: Path) -> dict[str, Any]:

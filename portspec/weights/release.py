@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from portspec.weights.engine.rules import Mapped, RuleSet, Value
+from portspec.weights.engine.sources import INDEX
 from portspec.weights.engine.tensors import TORCH_NAMES, Shape, Tensor, TensorType, WeightsError
 
+_NUMBERED = re.compile(r"(.*)-\d+-of-(\d+)\.safetensors")
 _TRIES = 20_000  # shapes of one family of tensors that are tried before giving up
 
 
@@ -36,15 +38,18 @@ def reduced(
         WeightsError: E502 a wanted tensor comes from no published one; E504 no shapes lead to those wanted.
     """
     mapped = full.apply(published)
+    if mapped.problems:
+        raise WeightsError(mapped.problems[0].code, mapped.problems[0].message)
+    there = set(_there(list(published), small))
     found: dict[str, TensorType] = {}
     made: set[str] = set()
     for names, targets in _families(mapped):
         if set(targets) & wanted.keys():
-            kinds = [published[name].type for name in names]
-            after = [mapped.outputs[target].type.shape for target in targets]
-            shapes = _fitting(names, kinds, targets, after, small, wanted)
-            found.update(zip(names, shapes, strict=True))
-            made.update(targets)
+            own = [name for name in names if name in there]
+            shapes = {t: mapped.outputs[t].type.shape for t in targets if t in wanted}
+            kinds, reached = _fitting(own, published, shapes, len(targets), small, wanted)
+            found.update(zip(own, kinds, strict=True))
+            made.update(reached)
     left = sorted(wanted.keys() - made)
     if left:
         more = f" and {len(left) - 1:,} more" if len(left) > 1 else ""
@@ -65,36 +70,46 @@ def _families(mapped: Mapped) -> list[tuple[list[str], list[str]]]:
     return list({id(family): family for family in families.values()}.values())
 
 
+def _there(names: Sequence[str], small: RuleSet) -> Iterator[str]:
+    """Yield the names that a reduced network has parts for: of eight experts it may have two."""
+    for name, (number, *texts) in zip(names, small.routes(names), strict=True):
+        join = small.rules[number].join if number >= 0 else None
+        if not (join and join.count and int(texts[-1]) >= join.count):
+            yield name
+
+
 def _fitting(
     names: Sequence[str],
-    kinds: Sequence[TensorType],
-    targets: Sequence[str],
-    after: Sequence[Shape],
+    published: Mapping[str, Tensor],
+    after: Mapping[str, Shape],
+    most: int,
     rules: RuleSet,
     wanted: Mapping[str, Shape],
-) -> list[TensorType]:
-    """Find shapes for the sources that lead to those wanted, by scaling their axes as the targets' are."""
-    goal = {target: wanted[target] for target in targets if target in wanted}
-    if len(goal) < len(targets):
-        cut = next(target for target in targets if target not in wanted)
-        raise WeightsError("E504", f"the reduced network has {min(goal)}, and has no {cut}")
-    scales = {(1, 1)} | {
-        (w, f)
-        for target, shape in zip(targets, after, strict=True)
-        for w, f in zip(goal[target], shape, strict=False)
+) -> tuple[list[TensorType], list[str]]:
+    """Find shapes for the sources that lead to those wanted, and the tensors that come out.
+
+    Axes are scaled as those of the targets are; `after` are the targets' published shapes, and `most` is how
+    many targets there are at the published size.
+    """
+    kinds = [published[name].type for name in names]
+    scales = {(1, 1), (len(after), most)} | {
+        (w, f) for t, shape in after.items() for w, f in zip(wanted[t], shape, strict=False)
     }
     axes = [
         sorted({size * w // f for w, f in scales if f and not size * w % f}, key=likely.__ne__)
         for kind in kinds
-        for size, likely in zip(kind.shape, _likely(kind.shape, goal.values()), strict=True)
+        for size, likely in zip(
+            kind.shape, _likely(kind.shape, [wanted[t] for t in after]), strict=True
+        )
     ]
     for sizes in islice(product(*axes), _TRIES):
         tried = list(_shaped(kinds, sizes))
         tensors = {n: Tensor(k.dtype, k.shape, "", 0) for n, k in zip(names, tried, strict=True)}
         result = rules.apply(tensors)
-        if not result.problems and {n: v.type.shape for n, v in result.outputs.items()} == goal:
-            return tried
-    shown = ", ".join(f"{name} {list(shape)}" for name, shape in goal.items())
+        shapes = {n: v.type.shape for n, v in result.outputs.items()}
+        if not result.problems and shapes and all(wanted.get(n) == s for n, s in shapes.items()):
+            return tried, list(shapes)
+    shown = ", ".join(f"{target} {list(wanted[target])}" for target in after)
     raise WeightsError("E504", f"no shape of {', '.join(names)} becomes {shown}")
 
 
@@ -121,14 +136,24 @@ class Part:
 
 
 def drawn(kinds: Mapping[str, TensorType]) -> dict[str, Any]:
-    """Draw random torch tensors, each by its name."""
+    """Draw random torch tensors, each by its name.
+
+    Raises:
+        WeightsError: E530 torch has no such element type.
+    """
     import torch
 
     found = {}
     for name, kind in kinds.items():
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        values = torch.randn(kind.shape, generator=generator) / 8
-        found[name] = values.to(getattr(torch, TORCH_NAMES[kind.dtype]))
+        if kind.dtype not in TORCH_NAMES:
+            raise WeightsError("E530", f"{name} is {kind.dtype}, of which torch can make none")
+        dtype = getattr(torch, TORCH_NAMES[kind.dtype])
+        made = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        if dtype.is_floating_point or dtype.is_complex:
+            values = torch.randn(kind.shape, generator=made) / 8
+        else:
+            values = torch.randint(2 if dtype == torch.bool else 100, kind.shape, generator=made)
+        found[name] = values.to(dtype)
     return found
 
 
@@ -140,31 +165,54 @@ def write_release(parts: Sequence[Part], folder: Path) -> None:
     """
     files: dict[str, dict[str, Any]] = {}
     for part in parts:
+        for glob in part.files:
+            files.setdefault(glob, {})
         for index, (name, tensor) in enumerate(part.tensors.items()):
-            glob = part.files[index % len(part.files)]
-            files.setdefault(glob, {})[part.prefix + name] = tensor
+            files[part.files[index % len(part.files)]][part.prefix + name] = tensor
     for glob, tensors in files.items():
-        _write(folder, glob, tensors)
+        _write(folder / named(glob), glob, tensors)
 
 
-def _write(folder: Path, glob: str, tensors: Mapping[str, Any]) -> None:
+def named(glob: str, star: str = "x") -> str:
+    """Return a path that a pattern matches.
+
+    Example:
+        >>> named("**/model-0000[1-3]-of-0000?.safetensors")
+        'model-00001-of-0000x.safetensors'
+    """
+    plain = re.sub(r"\[(?!!)(.).*?\]", r"\1", glob.replace("**/", ""))
+    return re.sub(r"\[!.*?\]", "_", plain).replace("*", star).replace("?", "x")
+
+
+def _write(path: Path, glob: str, tensors: Mapping[str, Any]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    path = folder / re.sub(r"\[.*?\]|[*?]", "x", glob.replace("**/", ""))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix != ".safetensors":
+    numbered = _NUMBERED.fullmatch(path.name)
+    if path.name.endswith(INDEX):
+        _write_shards(path.with_name(path.name.removesuffix(INDEX)), path, tensors, 2)
+    elif numbered:
+        _write_shards(path.with_name(numbered[1] + path.suffix), None, tensors, int(numbered[2]))
+    elif path.suffix != ".safetensors":
         torch.save(dict(tensors), path)
-    elif not glob.endswith("*.safetensors") or len(tensors) < 2:
-        save_file(dict(tensors), path)
+    elif glob.endswith("*.safetensors") and len(tensors) > 1:
+        _write_shards(path, path.with_name(path.name + INDEX), tensors, 2)
     else:
-        names = list(tensors)
-        where = {}
-        for number, some in enumerate((names[::2], names[1::2]), 1):
-            shard = path.with_name(f"{path.stem}-{number:05d}-of-00002.safetensors")
-            save_file({name: tensors[name] for name in some}, shard)
-            where.update(dict.fromkeys(some, shard.name))
-        index = path.with_name(f"{path.name}.index.json")
+        save_file(dict(tensors), path)
+
+
+def _write_shards(path: Path, index: Path | None, tensors: Mapping[str, Any], count: int) -> None:
+    """Write tensors over some files in turn, and an index if there is to be one."""
+    from safetensors.torch import save_file
+
+    where = {}
+    names = list(tensors)
+    for number in range(count):
+        shard = path.with_name(f"{path.stem}-{number + 1:05d}-of-{count:05d}.safetensors")
+        save_file({name: tensors[name] for name in names[number::count]}, shard)
+        where.update(dict.fromkeys(names[number::count], shard.name))
+    if index:
         index.write_text(json.dumps({"metadata": {}, "weight_map": where}), encoding="utf-8")
 
 
