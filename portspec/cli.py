@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         console.say(f"this is a bug in portspec, please report it: {error}")
         return commands.INTERNAL
     except KeyboardInterrupt:
-        console.say("interrupted; every file of the target is whole")
+        console.say("interrupted; nothing is half-written under a final name")
         return commands.INTERRUPTED
 
 

@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Plan, and write unless only the plan was asked for."""
     from portspec.errors import UsageError, errors_in
+    from portspec.report.findings import as_json
     from portspec.weights.conversion import plan_conversion, variant_of
     from portspec.weights.engine.convert import outside
     from portspec.weights.engine.hub import place
@@ -81,6 +82,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     if options.out is None and not options.plan:
         raise UsageError("--out is missing", "Name the folder to write, or ask for the --plan.")
+    if options.plan and options.verify:
+        raise UsageError("a plan has nothing to verify", "Leave out --plan or --verify.")
     port = port_of(options.spec, settings_of(argparse.Namespace(target=options.target)))
     variant = variant_of(port, options.variant)
     with raised():
@@ -91,48 +94,48 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.out:
             outside(options.out, weights)
         found, findings = plan_conversion(port, variant, weights, options.shard_size or SHARD_BYTES)
-    console.findings(findings, "text")
+        if options.verify and not errors_in(findings):
+            findings += _strict(port, variant, found)
     if errors_in(findings):
+        console.findings(findings, options.format)
         return FINDINGS
-    if options.plan:
-        console.out(
-            json.dumps(_ledger(found), indent=2) + "\n"
-            if options.format == "json"
-            else _text(found)
-        )
-        return CLEAN
-    with raised():
-        if options.verify:
-            console.findings(strangers := _strict(port, variant, found, console), "text")
-            if strangers:
-                return FINDINGS
-        _write(options, found, console)
+    if options.format == "text":
+        console.findings(findings)
+    if not options.plan:
+        with raised():
+            _write(options, found, console)
+    if options.format == "json":
+        told = {**_ledger(found), "findings": [as_json(one) for one in findings]}
+        console.out(json.dumps(told, indent=2) + "\n")
+    elif options.plan:
+        console.out(_text(found))
     return CLEAN
 
 
-def _strict(port: Port, variant: str, found: Plan, console: Console) -> list[Diagnostic]:
-    """Compare what will come out with what the official classes take, which are built without memory."""
+def _strict(port: Port, variant: str, found: Plan) -> list[Diagnostic]:
+    """Compare what will come out with what the official classes take, which are built without memory.
+
+    Raises:
+        WeightsError: E541 an official class cannot be built here.
+    """
     from portspec.backend import backends
-    from portspec.weights.built import built, is_installed
+    from portspec.weights.built import built
     from portspec.weights.certificate import against
-    from portspec.weights.conversion import rules_of
+    from portspec.weights.conversion import REMEDIES, rules_of
 
     wrong = []
     for converted in found.components:
         component = port.components[converted.name]
         base = ("components", component.name, "conversion")
-        reference = component.spec.definition or ""
-        if not is_installed(reference):
-            console.say(f"{converted.name} is not compared: {reference} is not installed")
-            continue
         args = component.args.get(variant, {})
+        reference = component.spec.definition or ""
         official = built(backends()[0], Path.cwd(), reference, args).surface
         shapes = {name: tensor.shape for name, tensor in official.items()}
         rules = rules_of(component, variant).paths
-        wrong += [
-            port.complain(f.code, f.message, rules[f.rule] if f.rule >= 0 else base, "", "K15")
-            for f in against(converted.outputs, converted.mapped.routes, shapes)
-        ]
+        for finding in against(converted.outputs, converted.mapped.routes, shapes):
+            path = rules[finding.rule] if finding.rule >= 0 else base
+            remedy = REMEDIES.get(finding.code, "")
+            wrong.append(port.complain(finding.code, finding.message, path, remedy, "K15"))
     return wrong
 
 
@@ -140,7 +143,7 @@ def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
     from portspec.weights.cluster import on_cluster
     from portspec.weights.engine.write import threads, write
     from portspec.weights.progress import Meter
-    from portspec.weights.verify import manifest
+    from portspec.weights.verify import MANIFEST, flush, manifest
 
     def finish(draft: Path) -> None:
         if options.verify:
@@ -149,10 +152,21 @@ def _write(options: argparse.Namespace, found: Plan, console: Console) -> None:
     written = Meter(found.job.nbytes, console, "written")
     nodes: set[str] = set()
     shards = on_cluster(options.ray, nodes.add) if options.ray else threads(options.jobs)
-    write(found.job, options.out, written.add, shards, finish)
+    try:
+        write(found.job, options.out, written.add, shards, finish)
+    except KeyboardInterrupt:
+        console.say(f"what is written is kept in .{options.out.name}.draft; run again to go on")
+        raise
+    console.say(f"{options.out}: {found.job.nbytes:,} bytes")
     if nodes:
         console.say(f"written by {len(nodes)} nodes of the cluster")
-    console.say(f"{options.out}: {found.job.nbytes:,} bytes")
+    if options.verify:
+        flush(options.out.absolute().parent)
+        count = sum(len(shard.names) for shard in found.job.shards.values())
+        console.say(
+            f"verified: {count:,} tensors as the official classes take them, each with the bytes of "
+            f"its source; hashes in {MANIFEST}"
+        )
 
 
 def _text(found: Plan) -> str:

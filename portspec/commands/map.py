@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("show", "list where each tensor goes, and by which rule"),
         ("diff", "say which tensors two specs send to different places"),
     ):
-        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        verb = _verb(verbs, name, text)
         spec_argument(verb)
         if name == "diff":
             verb.add_argument(
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         target_option(verb)
         format_option(verb, ("text", "json"))
 
-    verb = verbs.add_parser("suggest", help=_SUGGEST, description=f"{_SUGGEST.capitalize()}.")
+    verb = _verb(verbs, "suggest", _SUGGEST)
     for side in ("source", "target"):
         verb.add_argument(
             side, metavar=side.upper(), help=f"the {side}'s checkpoint, or kept surface"
@@ -76,6 +76,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     format_option(verb, ("text", "json"))
 
 
+def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    description = f"{text[0].upper()}{text[1:]}."
+    made: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=f"example:\n  portspec map {name} {_EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return made
+
+
+_EXAMPLES = {
+    "check": "specs/skyreels_v2.yaml transformer --against official",
+    "show": "specs/skyreels_v2.yaml vae --source Wan2.1_VAE.pth",
+    "diff": "specs/skyreels_v2.yaml edited.yaml vae",
+    "suggest": "Wan2.1_VAE.pth converted/vae --values",
+}
 _SUGGEST = "find the rules that turn the names of one checkpoint into those of another"
 
 
@@ -88,7 +106,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _check(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import Diagnostic
     from portspec.weights.certificate import certify
-    from portspec.weights.conversion import own_names
+    from portspec.weights.conversion import REMEDIES, own_names
 
     if options.native:
         return _check_native(options, console)
@@ -100,11 +118,21 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     base = ("components", component.name, "conversion")
     found = [
         Diagnostic(
-            f.code, f.message, port.at(*(rules.paths[f.rule] if f.rule >= 0 else base)), "", "K8"
+            f.code,
+            f.message,
+            port.at(*(rules.paths[f.rule] if f.rule >= 0 else base)),
+            REMEDIES.get(f.code, ""),
+            "K8",
         )
         for f in certificate.findings
     ]
-    return _certified(options, console, certificate, found)
+    return _certified(options, console, certificate, found, _told_against(options, component))
+
+
+def _told_against(options: argparse.Namespace, component: ResolvedComponent) -> str:
+    return (
+        str(component.spec.definition) if options.against == "official" else options.against or ""
+    )
 
 
 def _certified(
@@ -112,15 +140,42 @@ def _certified(
     console: Console,
     certificate: Certificate,
     found: Sequence[Diagnostic],
+    against: str,
 ) -> int:
+    """Print a certificate and what it is worth."""
     from portspec.errors import errors_in
+    from portspec.report.findings import as_json
 
+    failed = bool(errors_in(found))
+    if options.format == "json":
+        rows = [as_json(one) for one in found]
+        told = {"proved": not failed, "against": against or None, "findings": rows}
+        console.out(json.dumps({**told, **counted(certificate)}, indent=2) + "\n")
+        return FINDINGS if failed else CLEAN
     console.findings(found, options.format)
-    if options.format == "text":
-        console.say(_summary(certificate))
-        for line in certificate.look_alikes:
-            console.say(f"only parity.{options.component} can tell apart: {line}")
-    return FINDINGS if errors_in(found) else CLEAN
+    console.say(_summary(certificate))
+    for line in certificate.look_alikes:
+        console.say(f"only parity.{options.component} can tell apart: {line}")
+    if failed:
+        console.say("not proved")
+    elif against:
+        console.say(f"proved: every element has one source and one fate, against {against}")
+    else:
+        console.say("proved of the source alone; --against official proves what must come out")
+    return FINDINGS if failed else CLEAN
+
+
+def counted(certificate: Certificate) -> dict[str, Any]:
+    """Return the numbers of a certificate, and what it leaves open, as JSON."""
+    return {
+        "keys": certificate.keys,
+        "bytes": certificate.nbytes,
+        "renamed": certificate.renamed,
+        "computed": certificate.computed,
+        "dropped_keys": certificate.dropped_keys,
+        "dropped_bytes": certificate.dropped_bytes,
+        "look_alikes": list(certificate.look_alikes),
+    }
 
 
 def _summary(certificate: Certificate) -> str:
@@ -133,13 +188,16 @@ def _summary(certificate: Certificate) -> str:
 
 def _check_native(options: argparse.Namespace, console: Console) -> int:
     """Prove by what tables the native class renames what the official class publishes, there and back."""
-    from portspec.errors import Diagnostic, Place
+    from portspec.errors import Diagnostic, Place, UsageError
     from portspec.weights.built import built
     from portspec.weights.certificate import certify
-    from portspec.weights.conversion import variant_of
+    from portspec.weights.conversion import REMEDIES, variant_of
     from portspec.weights.native import native_rules, returning
     from portspec.weights.report import raised
 
+    if options.source or options.against:
+        remedy = "Leave them out: it is from the official class to the native one."
+        raise UsageError("--native takes no --source and no --against", remedy)
     port = port_of(options.spec, settings_of(options))
     component = _component(options, port)
     target = target_of(settings_of(options), console)
@@ -153,9 +211,15 @@ def _check_native(options: argparse.Namespace, console: Console) -> int:
     findings = [*certificate.findings, *returning(official.surface, rules, native.tables)]
     place = Place(references[1])
     # A class serves many checkpoints, so a row that this one does not meet is none of its faults.
-    codes = {"E506": "W506", "E507": "W506"}
-    found = [Diagnostic(codes.get(f.code, f.code), f.message, place, "", "K8") for f in findings]
-    return _certified(options, console, certificate, found)
+    idle = {f.rule for f in findings if f.code in ("E506", "E507")}
+    found = [
+        Diagnostic(f.code, f.message, place, REMEDIES.get(f.code, ""), "K8")
+        for f in findings
+        if f.rule not in idle
+    ]
+    if idle and options.format == "text":
+        console.say(f"{len(idle)} rows of its tables meet no name of this checkpoint")
+    return _certified(options, console, certificate, found, references[1])
 
 
 def _source(options: argparse.Namespace, port: Port) -> dict[str, Tensor]:
@@ -273,11 +337,9 @@ def _suggested(found: Suggestion, certificate: Certificate) -> dict[str, Any]:
 
     return {
         "certificate": {
-            "keys": certificate.keys,
-            "bytes": certificate.nbytes,
             "holds": certificate.holds,
             "findings": [{"code": f.code, "message": f.message} for f in certificate.findings],
-            "look_alikes": list(certificate.look_alikes),
+            **counted(certificate),
         },
         "rules": [as_row(rule) for rule in found.rules],
         "questions": [
@@ -327,9 +389,10 @@ def _component(
 
 
 def _suits(component: ResolvedComponent, converted: bool) -> bool:
-    return bool(
-        component.spec.conversion if converted else component.is_stateful and component.native
-    )
+    conversion = component.spec.conversion
+    if converted:
+        return bool(conversion and conversion.files)
+    return bool(component.is_stateful and component.native)
 
 
 def _surface(where: str) -> dict[str, Tensor]:

@@ -43,12 +43,17 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _tensors(options: argparse.Namespace, console: Console) -> dict[str, Tensor]:
+    from portspec.errors import UsageError
     from portspec.weights.built import REFERENCE, built, is_installed, read_config
     from portspec.weights.report import raised
     from portspec.weights.surface import surface_at
 
     with raised():
         if not REFERENCE.fullmatch(options.where):
+            if options.config:
+                raise UsageError(
+                    "a checkpoint takes no --config", "Only classes are built with one."
+                )
             return surface_at(options.where)
         config = read_config(options.config)
         if options.target is None and is_installed(options.where):

@@ -20,7 +20,7 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def is_installed(reference: str) -> bool:
     """Tell whether the package of a class is there without a target tree."""
-    return importlib.util.find_spec(reference.partition(".")[0]) is not None
+    return importlib.util.find_spec(re.split("[.:]", reference)[0]) is not None
 
 
 class Built(NamedTuple):

@@ -105,17 +105,22 @@ def against(
     """Compare what comes out with what must; `routes` say which rule is at fault."""
     missing = [name for name in target if name not in outputs]
     strangers: dict[int, list[str]] = defaultdict(list)
+    unlike: dict[int, list[str]] = defaultdict(list)
     for name, value in outputs.items():
+        rule = routes.get(value.names[0], (-1, ()))[0]
         if name not in target:
-            rule = routes.get(value.names[0], (-1, ()))[0]
             strangers[rule].append(name)
         elif value.type.shape != target[name]:
-            message = (
-                f"{name} is {list(target[name])}, and {', '.join(value.names)} "
-                f"gives {list(value.type.shape)}"
-            )
-            rule = routes.get(value.names[0], (-1, ()))[0]
-            yield Finding("E504", message, rule, value.names, value.type.nbytes)
+            unlike[rule].append(name)
+    for rule, names in unlike.items():
+        first = outputs[names[0]]
+        others = f" (and {len(names) - 1:,} more of this rule)" if len(names) > 1 else ""
+        message = (
+            f"{names[0]} is {list(target[names[0]])}, and {', '.join(first.names)} "
+            f"gives {list(first.type.shape)}{others}"
+        )
+        keys = tuple(key for name in names for key in outputs[name].names)
+        yield Finding("E504", message, rule, keys, sum(outputs[n].type.nbytes for n in names))
     for rule, names in strangers.items():
         values = [outputs[name] for name in names]
         close = nearest(names[0], missing)

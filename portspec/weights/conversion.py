@@ -162,21 +162,29 @@ def plan_conversion(
 
 
 def _other_names(port: Port, part: Converted, variant: str) -> Iterator[Diagnostic]:
-    """Compare the names of a release with those that the spec keeps."""
+    """Compare the names and shapes of a release with those that the spec keeps."""
     file = port.surfaces.get(part.name)
     if file is None:
         return
     component = port.components[part.name]
     kept = own_names(read_surface(file), component)
     side = side_of(part.source, kept, rules_of(component, variant).set.apply(kept).outputs)
-    if side in ("source", "both"):
-        return
-    strangers = listed(name for name in part.source if name not in kept)
-    message = f"the release has names that {file.name} has not: {strangers}"
-    if side == "target":
-        message = f"the release is converted already: {strangers} are names that come out"
+    strangers = [name for name in part.source if name not in kept]
+    lacking = [name for name in kept if name not in part.source]
+    unlike = [n for n, t in part.source.items() if n in kept and kept[n].shape != t.shape]
+    says = {
+        f"the release is converted already: {listed(strangers)} are names that come out": side
+        == "target",
+        f"the release has names that {file.name} has not: {listed(strangers)}": strangers,
+        f"the release lacks names that {file.name} has: {listed(lacking)}": lacking,
+        f"the release has other shapes than {file.name}: {listed(unlike)}": unlike,
+    }
     path = ("components", part.name, "conversion", "surface")
-    yield port.complain("W543", message, path, "Give the release that the authors publish.")
+    remedy = "Give the authors' own release of this size; --verify holds it against the classes."
+    for message, is_so in says.items():
+        if is_so:
+            yield port.complain("W543", message, path, remedy)
+            return
 
 
 def _doubted(port: Port, part: Converted) -> Iterator[Diagnostic]:
@@ -192,14 +200,19 @@ def _finding(port: Port, variant: str, fault: Fault) -> Diagnostic:
     path: KeyPath = ("components", fault.component, "conversion")
     if fault.rule >= 0:
         path = rules_of(port.components[fault.component], variant).paths[fault.rule]
-    remedy = fault.remedy or _REMEDIES.get(fault.code, "")
+    remedy = fault.remedy or REMEDIES.get(fault.code, "")
     if not fault.file:
         return port.complain(fault.code, fault.message, path, remedy, "K15")
     origin = ("asked for by", port.at(*path))
     return Diagnostic(fault.code, fault.message, Place(fault.file), remedy, "K15", (origin,))
 
 
-_REMEDIES = {
+REMEDIES = {
+    "E501": "Add or mend the rule for it, or drop it with the reason; `portspec map show` lists all.",
+    "E502": "Look for its published name with `portspec surface`, and add the rule.",
+    "E504": "Compare the shapes with `portspec surface`: another variant, or an operation that lacks?",
+    "E506": "Compare the pattern with the names that `portspec surface` lists, or take it out.",
+    "E507": "Put the special rule before the general one.",
     "E503": "Give each tensor a name of its own, or say with `join` which part it is.",
     "E505": "Give every part its number; the release may lack a file.",
     "E530": "Compare the shapes with `portspec surface`.",

@@ -35,7 +35,7 @@ def manifest(job: Job, out: Path, progress: Callable[[int], None] = lambda _: No
     text = json.dumps(hashes, indent=2, sort_keys=True) + "\n"
     (out / MANIFEST).write_text(text, encoding="utf-8")
     for path in (out, *out.rglob("*")):
-        _flush(path)
+        flush(path)
 
 
 def _shard(job: Job, out: Path, file: str, progress: Callable[[int], None]) -> str:
@@ -66,7 +66,7 @@ def _different(message: str, path: Path) -> WeightsError:
     return WeightsError("E539", message, str(path), remedy)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have a file or a folder on the disk, and not only on its way there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

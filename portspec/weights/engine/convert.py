@@ -18,6 +18,7 @@ from portspec.weights.engine.tensors import Tensor, WeightsError
 from portspec.weights.engine.write import Job
 
 Owners = dict[tuple[str, str], str]  # (file, name) -> component
+_MOST_LISTED = 8
 _RELEASE = "Give the folder of the published release."
 
 
@@ -124,6 +125,12 @@ def plan(
     """
     job = Job({}, {}, dict(texts), {})
     made = Plan(job)
+    if not root.is_dir():
+        message = "this is no folder" if root.exists() else "there is no such folder"
+        remedy = f"{_RELEASE} One on the hub is written hf://owner/name."
+        name = components[0].name if components else ""
+        made.faults.append(Fault(name, "E536", message, -1, str(root), remedy))
+        return made
     owners: Owners = {}
     seen: Owners = {}
     for component in components:
@@ -273,7 +280,10 @@ def _matching(root: Location, glob: str) -> list[Location]:
             raise WeightsError("E527", "this is a link to nothing", str(path), remedy)
     found = [path for path in every if path.is_file()]
     if not found:
-        raise WeightsError("E536", f"no file matches {glob}", str(root), _RELEASE)
+        there = sorted(path.name for path in root.iterdir())
+        listed = ", ".join(there[:_MOST_LISTED]) + (", ..." if len(there) > _MOST_LISTED else "")
+        remedy = f"{_RELEASE} This one has {listed or 'nothing'}."
+        raise WeightsError("E536", f"no file matches {glob}", str(root), remedy)
     return found
 
 

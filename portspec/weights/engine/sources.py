@@ -23,6 +23,8 @@ def read_tensors(path: Location) -> dict[str, Tensor]:
     Raises:
         WeightsError: E520 to E528; what it is, and the file, are in it.
     """
+    if not path.exists():
+        raise WeightsError("E520", "there is no such file or folder", str(path), _spelling(path))
     if path.is_dir():
         return read_tensors(_only(path))
     if path.name.endswith(INDEX):
@@ -34,6 +36,15 @@ def read_tensors(path: Location) -> dict[str, Tensor]:
     message = "this is neither safetensors, a torch checkpoint nor an index"
     raise WeightsError(
         "E520", message, str(path), f"Known endings: {SAFETENSORS}, {', '.join(TORCH)}."
+    )
+
+
+def _spelling(path: Location) -> str:
+    """Say what may have been meant by a path that is not there."""
+    if str(path).startswith(("http:", "https:", "hf:/")):
+        return "Weights on the hub are written hf://owner/name, with a /path behind it if need be."
+    return (
+        "Look at the path; a class is written module:Class, and the hub's weights hf://owner/name."
     )
 
 

@@ -78,6 +78,10 @@ def read_torch(path: Location) -> dict[str, Tensor]:
             return _located(described, entries, shown)
         except WeightsError:
             raise
+        except zipfile.BadZipFile as error:
+            message = "this is no archive that torch.save wrote, or it is cut off"
+            remedy = "Fetch the file again. If it is whole, it is of another kind."
+            raise WeightsError("E525", message, shown, remedy) from error
         except Exception as error:  # a damaged archive or pickle can fail in any way
             message = f"this is no archive that torch.save wrote, or it is damaged: {error}"
             raise WeightsError("E525", message, shown, _TRUST) from error
