@@ -204,7 +204,11 @@ def raising(error: BaseException) -> Any:
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (KeyboardInterrupt(), INTERRUPTED, "interrupted; nothing is half-written under a final name\n"),
+        (
+            KeyboardInterrupt(),
+            INTERRUPTED,
+            "interrupted; nothing is half-written under a final name\n",
+        ),
         (PortspecBug("no way"), INTERNAL, "this is a bug in portspec, please report it: no way\n"),
     ],
 )

@@ -395,6 +395,7 @@ def test_a_row_that_is_missing_in_a_native_class_is_found(
     told = capsys.readouterr().out
     assert "E501" in told
     assert "E502" in told
+    assert "[80 tensors, 4,195,123,200 bytes]" in told
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portspec.console import Console
     from portspec.errors import Diagnostic
     from portspec.port import Port, ResolvedComponent
-    from portspec.weights.certificate import Certificate
+    from portspec.weights.certificate import Certificate, Finding
     from portspec.weights.conversion import Rules
     from portspec.weights.engine.tensors import Tensor
     from portspec.weights.suggestion import Suggestion
@@ -119,7 +119,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     found = [
         Diagnostic(
             f.code,
-            f.message,
+            _weighed(f),
             port.at(*(rules.paths[f.rule] if f.rule >= 0 else base)),
             REMEDIES.get(f.code, ""),
             "K8",
@@ -127,6 +127,13 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         for f in certificate.findings
     ]
     return _certified(options, console, certificate, found, _told_against(options, component))
+
+
+def _weighed(finding: Finding) -> str:
+    """Say of a finding how many tensors and bytes it is about."""
+    if not finding.nbytes:
+        return finding.message
+    return f"{finding.message} [{len(finding.keys):,} tensors, {finding.nbytes:,} bytes]"
 
 
 def _told_against(options: argparse.Namespace, component: ResolvedComponent) -> str:
@@ -213,7 +220,7 @@ def _check_native(options: argparse.Namespace, console: Console) -> int:
     # A class serves many checkpoints, so a row that this one does not meet is none of its faults.
     idle = {f.rule for f in findings if f.code in ("E506", "E507")}
     found = [
-        Diagnostic(f.code, f.message, place, REMEDIES.get(f.code, ""), "K8")
+        Diagnostic(f.code, _weighed(f), place, REMEDIES.get(f.code, ""), "K8")
         for f in findings
         if f.rule not in idle
     ]
