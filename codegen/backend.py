@@ -98,7 +98,8 @@ class FastVideo:
             "out": str(out),
             "tables": str(tables),
         }
-        gate = Gate("surface", reference, "portspec.codegen.classes", args)
+        env = {"MASTER_PORT": "0"}  # alone in its process group, it takes any
+        gate = Gate("surface", reference, "portspec.codegen.classes", args, env=env)
         return GatePlan((gate,), gates.environment_variables(root), ())
 
     def skeleton(self, family: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from portspec.gates import runner
 from portspec.gates.result import Gate, GateResult, in_order
 from portspec.gates.runner import Environment, Runner
 from portspec.gates.tests import Case, judge
@@ -286,3 +288,18 @@ def test_evidence_holds_nothing_that_differs_between_two_runs() -> None:
     assert "seconds" not in text
     assert list(result.evidence()["metrics"]) == ["a", "b"]
     assert os.sep not in text
+
+
+def test_ports_for_gates_are_not_those_that_connections_get() -> None:
+    """A gate takes its port seconds after it was chosen."""
+    ports = {runner._free_port() for _ in range(20)}
+    assert len(ports) > 10
+    assert all(20_000 <= port < 30_000 for port in ports)
+
+
+def test_a_port_that_is_held_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        monkeypatch.setattr(runner, "_PORTS", range(port, port + 1))
+        assert runner._free_port() == 0

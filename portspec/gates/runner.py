@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from types import TracebackType
 from typing import Any
 
 from portspec.gates.result import Gate, GateResult, in_order
+
+_PORTS = range(20_000, 30_000)
 
 Event = Callable[[str, GateResult | None], None]  # gate, and its result once it has one
 
@@ -249,6 +252,13 @@ def _kill(pid: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody holds.
+
+    The gate takes it only when torch is imported, seconds later. It lies below those that systems hand out
+    by themselves, so that no connection that is made meanwhile gets it.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return 0

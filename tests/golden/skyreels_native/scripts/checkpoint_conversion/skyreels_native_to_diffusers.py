@@ -17,6 +17,7 @@ import ast
 import errno
 import fcntl
 import hashlib
+import importlib
 import io
 import json
 import operator
@@ -36,7 +37,9 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
