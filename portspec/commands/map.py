@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portspec.console import Console
     from portspec.errors import Diagnostic
     from portspec.port import Port, ResolvedComponent
-    from portspec.weights.certificate import Certificate, Finding
+    from portspec.weights.certificate import Certificate
     from portspec.weights.conversion import Rules
     from portspec.weights.engine.tensors import Tensor
     from portspec.weights.suggestion import Suggestion
@@ -107,6 +107,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import Diagnostic
     from portspec.weights.certificate import certify
     from portspec.weights.conversion import REMEDIES, own_names
+    from portspec.weights.report import weighed
 
     if options.native:
         return _check_native(options, console)
@@ -119,7 +120,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     found = [
         Diagnostic(
             f.code,
-            _weighed(f),
+            weighed(f),
             port.at(*(rules.paths[f.rule] if f.rule >= 0 else base)),
             REMEDIES.get(f.code, ""),
             "K8",
@@ -127,13 +128,6 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         for f in certificate.findings
     ]
     return _certified(options, console, certificate, found, _told_against(options, component))
-
-
-def _weighed(finding: Finding) -> str:
-    """Say of a finding how many tensors and bytes it is about."""
-    if not finding.nbytes:
-        return finding.message
-    return f"{finding.message} [{len(finding.keys):,} tensors, {finding.nbytes:,} bytes]"
 
 
 def _told_against(options: argparse.Namespace, component: ResolvedComponent) -> str:
@@ -152,6 +146,7 @@ def _certified(
     """Print a certificate and what it is worth."""
     from portspec.errors import errors_in
     from portspec.report.findings import as_json
+    from portspec.weights.report import counted, summary
 
     failed = bool(errors_in(found))
     if options.format == "json":
@@ -160,7 +155,7 @@ def _certified(
         console.out(json.dumps({**told, **counted(certificate)}, indent=2) + "\n")
         return FINDINGS if failed else CLEAN
     console.findings(found, options.format)
-    console.say(_summary(certificate))
+    console.say(summary(certificate))
     for line in certificate.look_alikes:
         console.say(f"only parity.{options.component} can tell apart: {line}")
     if failed:
@@ -172,27 +167,6 @@ def _certified(
     return FINDINGS if failed else CLEAN
 
 
-def counted(certificate: Certificate) -> dict[str, Any]:
-    """Return the numbers of a certificate, and what it leaves open, as JSON."""
-    return {
-        "keys": certificate.keys,
-        "bytes": certificate.nbytes,
-        "renamed": certificate.renamed,
-        "computed": certificate.computed,
-        "dropped_keys": certificate.dropped_keys,
-        "dropped_bytes": certificate.dropped_bytes,
-        "look_alikes": list(certificate.look_alikes),
-    }
-
-
-def _summary(certificate: Certificate) -> str:
-    return (
-        f"{certificate.keys:,} tensors, {certificate.nbytes:,} bytes: "
-        f"{certificate.renamed:,} renamed, {certificate.computed:,} computed, "
-        f"{certificate.dropped_keys:,} dropped ({certificate.dropped_bytes:,} bytes)"
-    )
-
-
 def _check_native(options: argparse.Namespace, console: Console) -> int:
     """Prove by what tables the native class renames what the official class publishes, there and back."""
     from portspec.errors import Diagnostic, Place, UsageError
@@ -200,7 +174,7 @@ def _check_native(options: argparse.Namespace, console: Console) -> int:
     from portspec.weights.certificate import certify
     from portspec.weights.conversion import REMEDIES, variant_of
     from portspec.weights.native import native_rules, returning
-    from portspec.weights.report import raised
+    from portspec.weights.report import raised, weighed
 
     if options.source or options.against:
         remedy = "Leave them out: it is from the official class to the native one."
@@ -220,7 +194,7 @@ def _check_native(options: argparse.Namespace, console: Console) -> int:
     # A class serves many checkpoints, so a row that this one does not meet is none of its faults.
     idle = {f.rule for f in findings if f.code in ("E506", "E507")}
     found = [
-        Diagnostic(f.code, _weighed(f), place, REMEDIES.get(f.code, ""), "K8")
+        Diagnostic(f.code, weighed(f), place, REMEDIES.get(f.code, ""), "K8")
         for f in findings
         if f.rule not in idle
     ]
@@ -307,7 +281,7 @@ def _suggest(options: argparse.Namespace, console: Console) -> int:
     from portspec.errors import UsageError
     from portspec.weights.certificate import certify, listed
     from portspec.weights.engine.rules import RuleSet
-    from portspec.weights.report import raised
+    from portspec.weights.report import raised, summary
     from portspec.weights.suggestion import suggest
     from portspec.weights.suggestion.values import Values
     from portspec.weights.surface import is_kept
@@ -333,13 +307,14 @@ def _suggest(options: argparse.Namespace, console: Console) -> int:
     for side, names in (("source", found.unmatched_source), ("target", found.unmatched_target)):
         if names:
             console.say(f"without a counterpart in the {side}: {listed(names)}")
-    console.say(_summary(certificate))
+    console.say(summary(certificate))
     for finding in certificate.findings:
         console.say(f"still open, {finding.code}: {finding.message}")
     return CLEAN
 
 
 def _suggested(found: Suggestion, certificate: Certificate) -> dict[str, Any]:
+    from portspec.weights.report import counted
     from portspec.weights.written import as_row
 
     return {

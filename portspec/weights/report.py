@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from portspec.errors import Diagnostic, Place, PortspecError
+from portspec.weights.certificate import Certificate, Finding
 from portspec.weights.engine.tensors import WeightsError
 
 
@@ -36,3 +38,32 @@ def shown(name: str) -> str:
         ('a.weight', "'a\\n'")
     """
     return name if name.isprintable() else repr(name)
+
+
+def counted(certificate: Certificate) -> dict[str, Any]:
+    """Return the numbers of a certificate, and what it leaves open, as JSON."""
+    return {
+        "keys": certificate.keys,
+        "bytes": certificate.nbytes,
+        "renamed": certificate.renamed,
+        "computed": certificate.computed,
+        "dropped_keys": certificate.dropped_keys,
+        "dropped_bytes": certificate.dropped_bytes,
+        "look_alikes": list(certificate.look_alikes),
+    }
+
+
+def summary(certificate: Certificate) -> str:
+    """Return the numbers of a certificate as one line."""
+    return (
+        f"{certificate.keys:,} tensors, {certificate.nbytes:,} bytes: "
+        f"{certificate.renamed:,} renamed, {certificate.computed:,} computed, "
+        f"{certificate.dropped_keys:,} dropped ({certificate.dropped_bytes:,} bytes)"
+    )
+
+
+def weighed(finding: Finding) -> str:
+    """Say of a finding how many tensors and bytes it is about."""
+    if not finding.nbytes:
+        return finding.message
+    return f"{finding.message} [{len(finding.keys):,} tensors, {finding.nbytes:,} bytes]"
